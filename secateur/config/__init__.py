@@ -1,0 +1,38 @@
+"""What a user writes: studies, device profiles, constraints."""
+
+from secateur.config.constraints import Constraint
+from secateur.config.device import DeviceProfile, load_device
+from secateur.config.study import (
+    METRICS,
+    Budget,
+    Choice,
+    Dataset,
+    FromTest,
+    Normalize,
+    ParameterValue,
+    Range,
+    Search,
+    Study,
+    Training,
+    load_study,
+    parse_study,
+)
+
+__all__ = [
+    "METRICS",
+    "Budget",
+    "Choice",
+    "Constraint",
+    "Dataset",
+    "DeviceProfile",
+    "FromTest",
+    "Normalize",
+    "ParameterValue",
+    "Range",
+    "Search",
+    "Study",
+    "Training",
+    "load_device",
+    "load_study",
+    "parse_study",
+]

@@ -1,0 +1,124 @@
+"""YAML with the line of every value, so that an error can point at it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from secateur.errors import InputError, did_you_mean
+
+Location = tuple[str | int, ...]
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Located:
+    """A parsed YAML document and where its values stand."""
+
+    value: Any
+    source: str
+    """The file's name as the user gave it."""
+    places: dict[Location, str] = field(default_factory=dict)
+    """Path of keys and indices -> ``file:line``, lines counted from 1; or the option that set the value."""
+
+    def at(self, location: Location) -> str:
+        """Return the place of the innermost known part of `location`."""
+        for length in range(len(location), -1, -1):
+            if location[:length] in self.places:
+                return self.places[location[:length]]
+        return self.source
+
+
+def load_yaml(path: Path, error: type[InputError]) -> Located:
+    """Read one YAML mapping, safely.
+
+    Raises:
+        InputError: As `error`: the file is absent, unreadable, not YAML, or not a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        siblings = [str(path.with_name(p.name)) for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        raise error(f"{path}: there is no such file.{did_you_mean(str(path), siblings)}") from None
+    except (OSError, UnicodeDecodeError) as exc:
+        raise error(f"{path}: cannot be read: {exc}.") from None
+    return parse_yaml(text, str(path), error)
+
+
+def parse_yaml(text: str, source: str, error: type[InputError]) -> Located:
+    """Parse one YAML mapping; see `load_yaml`."""
+    try:
+        node = yaml.compose(text, yaml.SafeLoader)
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as exc:
+        mark = getattr(exc, "problem_mark", None)
+        where = f"{source}:{mark.line + 1}" if mark else source
+        raise error(f"{where}: this is not YAML: {getattr(exc, 'problem', None) or exc}.") from None
+    except RecursionError:
+        raise error(f"{source}: this is not YAML anyone means: it is nested too deeply.") from None
+    if not isinstance(value, dict) or node is None:
+        raise error(f"{source}: expected a mapping of keys to values, got {type(value).__name__}.")
+    document = Located(value=value, source=source)
+    _note_places(node, (), document)
+    return document
+
+
+def _note_places(node: yaml.Node, location: Location, document: Located) -> None:
+    document.places.setdefault(location, f"{document.source}:{node.start_mark.line + 1}")
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*location, key.value)
+            document.places[here] = f"{document.source}:{key.start_mark.line + 1}"
+            _note_places(value, here, document)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            _note_places(item, (*location, index), document)
+
+
+def validate(model: type[M], document: Located, error: type[InputError], *, base: Path | None = None) -> M:
+    """Validate a document against a pydantic model.
+
+    Args:
+        model: What the document must be.
+        document: What was read.
+        error: What to raise.
+        base: The folder that paths in the document are relative to.
+
+    Raises:
+        InputError: As `error`, with every problem, each at its file and line.
+    """
+    try:
+        return model.model_validate(document.value, context={"base": base})
+    except ValidationError as exc:
+        raise error(*(_problem(model, document, dict(e)) for e in exc.errors(include_url=False))) from None
+
+
+def _problem(model: type[BaseModel], document: Located, details: dict[str, Any]) -> str:
+    location: Location = details["loc"]
+    name = ".".join(str(part) for part in location)
+    if details["type"] == "extra_forbidden":
+        known = _fields_at(model, location[:-1])
+        what = f"unknown key {name!r}.{did_you_mean(str(location[-1]), known)}"
+    elif details["type"] == "missing":
+        what = f"{name!r} is missing."
+    else:
+        reason = details["msg"].removeprefix("Value error, ").rstrip(".")
+        got = "" if isinstance(details["input"], dict) else f", got {details['input']!r}"
+        what = f"{name!r}: {reason}{got}." if name else f"{reason}."
+    return f"{document.at(location)}: {what}"
+
+
+def _fields_at(model: type[BaseModel], location: Location) -> list[str]:
+    """Return the field names of the model nested at `location`, as far as annotations tell."""
+    for part in location:
+        info = model.model_fields.get(str(part))
+        candidates = [info.annotation, *getattr(info.annotation, "__args__", ())] if info else []
+        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        if not nested:
+            return []
+        model = nested[0]
+    return list(model.model_fields)

@@ -1,0 +1,281 @@
+"""The study: one YAML file that says what is searched, on what, and how long."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from secateur.config.constraints import Constraint
+from secateur.config.device import DeviceProfile, load_device
+from secateur.config.located import Located, load_yaml, parse_yaml, validate
+from secateur.errors import StudyError
+
+ParameterValue = int | float | str
+"""What a search sets in a schedule."""
+
+METRICS = {
+    "latency_ratio": "total latency of the candidate / of the unpruned network; below 1 is faster",
+    "device_latency_ratio": "device latency of the candidate / of the unpruned network",
+    "total_latency_ms": "end to end: copy in, infer, copy out; the median",
+    "latency_ms": "inside the device: sum of the operations' times",
+    "top1": "percent, on validation data",
+    "top5": "percent, on validation data",
+    "loss": "cross entropy, on validation data",
+    "top1_drop": "top1 of the unpruned network - top1, in points",
+    "num_params": "all parameters",
+    "macs": "multiply-accumulates of convolutions and linear layers, batch 1",
+    "size_bytes": "of the ONNX file",
+}
+"""Metrics every record has, with their meaning; a study's evaluation function may add others."""
+
+
+def _check_identifier(text: str) -> str:
+    if not text.isidentifier():
+        raise ValueError(f"a metric's name must be an identifier, got {text!r}")
+    return text
+
+
+def _check_python_reference(text: str) -> str:
+    if not re.fullmatch(r"python:[\w.]+:\w+", text):
+        raise ValueError(f"expected 'python:package.module:function', got {text!r}")
+    return text
+
+
+def _relative_to_file(value: Any, info: ValidationInfo) -> Any:
+    """Resolve a path against the study file's folder, given as validation context."""
+    if isinstance(value, str | Path) and (base := (info.context or {}).get("base")):
+        return Path(base, Path(value).expanduser())
+    return value
+
+
+FilePath = Annotated[Path, BeforeValidator(_relative_to_file)]
+MetricName = Annotated[str, AfterValidator(_check_identifier)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FromTest(_Frozen):
+    """Validation images are taken from the test part: for weights that have seen all training images."""
+
+    from_: Literal["test"] = Field("test", alias="from")
+    files: Literal["even", "odd"] = Field("even", description="File (or image) numbers that validate; the others test.")
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, serialize_by_alias=True)
+
+
+class Normalize(_Frozen):
+    """Per-channel mean and standard deviation of images scaled to [0, 1]."""
+
+    mean: tuple[float, float, float]
+    std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+
+
+class Dataset(_Frozen):
+    """Images, and how they are split."""
+
+    name: str = Field(description="digits, cifar10, cifar100, imagefolder:PATH, or python:package.module:function.")
+    root: FilePath | None = Field(None, description="Where downloads are kept; by default ~/.cache/secateur.")
+    validation: Annotated[int, Field(ge=1)] | FromTest | None = Field(
+        None, description="Images carved from the training part, or {from: test, files: even}; by default a sixth."
+    )
+    normalize: Normalize | None = Field(None, description="By default the dataset's own.")
+    num_classes: int | None = Field(None, ge=2, description="By default the dataset's own.")
+    input_size: int | None = Field(None, ge=8, description="Height and width in pixels; by default the dataset's own.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("name")
+    @classmethod
+    def _resolve_folder(cls, name: str, info: ValidationInfo) -> str:
+        kind, _, rest = name.partition(":")
+        if kind == "imagefolder" and rest:
+            return f"imagefolder:{_relative_to_file(rest, info)}"
+        return name
+
+
+class Range(_Frozen):
+    """An interval a parameter is searched in; with a `step`, a grid can be laid over it."""
+
+    min: int | float
+    max: int | float
+    step: Annotated[int | float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if self.min >= self.max:
+            raise ValueError(f"min must be below max, got {self.min!r} and {self.max!r}")
+        return self
+
+
+class Choice(_Frozen):
+    """A parameter that takes one of several values."""
+
+    values: Annotated[tuple[ParameterValue, ...], Field(min_length=2)]
+
+
+class Search(_Frozen):
+    """What is varied, and what for."""
+
+    method: Literal["bayes", "random", "grid"] = "bayes"
+    parameters: Annotated[dict[str, Range | Choice], Field(min_length=1)] = Field(
+        description="'<entry>.<field>' of the compression schedule -> what it may be."
+    )
+    objectives: Annotated[dict[MetricName, Literal["minimize", "maximize"]], Field(min_length=1)]
+    constraints: tuple[str, ...] = ()
+    seed: int = Field(0, ge=0)
+    initial_trials: int | None = Field(
+        None,
+        ge=1,
+        description="Quasi-random trials that come first; by default 2 per parameter, at least 5.",
+    )
+
+    @field_validator("constraints")
+    @classmethod
+    def _parse(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in texts:
+            Constraint.parse(text)
+        return texts
+
+    @model_validator(mode="after")
+    def _grid_is_finite(self) -> Search:
+        if self.method == "grid":
+            for name, parameter in self.parameters.items():
+                if isinstance(parameter, Range) and parameter.step is None:
+                    raise ValueError(f"grid search needs a 'step' (or 'values') for {name!r}")
+        return self
+
+    @property
+    def parsed_constraints(self) -> tuple[Constraint, ...]:
+        """The constraints, parsed."""
+        return tuple(Constraint.parse(text) for text in self.constraints)
+
+
+class Training(_Frozen):
+    """How a network is trained: SGD with momentum, learning rate from the compression schedule."""
+
+    epochs: int = Field(0, ge=0, description="0: pruned networks are measured as they are.")
+    lr: float = Field(0.1, gt=0, description="Initial learning rate.")
+    batch_size: int = Field(128, ge=1)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(1e-4, ge=0)
+    augment: bool = Field(True, description="Random shift by up to 4 pixels, and flip where the dataset allows it.")
+
+
+class Budget(_Frozen):
+    """How much is spent."""
+
+    trials: int = Field(16, ge=1)
+    hours: float | None = Field(None, gt=0, description="No further batch is started after so long.")
+    parallel: int = Field(4, ge=1, description="Trials in a batch.")
+
+
+class Study(_Frozen):
+    """One search, complete. `schedule` and `device` may stand in files of their own or here."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
+    model: str = Field(description="resnet20_cifar, resnet56_cifar, or python:package.module:factory.")
+    weights: FilePath | None = Field(None, description="safetensors, npz or pt; absent: the baseline flow trains them.")
+    dataset: Dataset
+    schedule: FilePath | dict[str, Any] = Field(description="A Distiller compression schedule.")
+    device: FilePath | DeviceProfile = Field(
+        default_factory=lambda: load_device("cpu"), description="A device profile."
+    )
+    search: Search
+    training: Training = Training()
+    baseline: Training = Training(epochs=30)
+    budget: Budget = Budget()
+    evaluation: Annotated[str, AfterValidator(_check_python_reference)] | None = Field(
+        None, description="python:package.module:function, called as function(model, loader) -> {metric: number}."
+    )
+
+    @field_validator("device", mode="before")
+    @classmethod
+    def _load_device(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, str | Path):
+            is_file = str(value).endswith((".yaml", ".yml"))
+            return load_device(str(_relative_to_file(value, info)) if is_file else str(value))
+        return value
+
+    @model_validator(mode="after")
+    def _metrics_exist(self) -> Study:
+        if self.evaluation is None:
+            named = [*self.search.objectives, *(c.metric for c in self.search.parsed_constraints)]
+            for metric in named:
+                if metric not in METRICS:
+                    raise ValueError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
+        return self
+
+    def to_yaml(self) -> str:
+        """Write the study out, all defaults included; `parse_study` reads it back."""
+        return yaml.safe_dump(self.model_dump(mode="json", by_alias=True), sort_keys=False)
+
+
+def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
+    """Read a study.
+
+    Args:
+        path: The YAML file; paths in it are relative to its folder.
+        overrides: ``key=value`` each, dots between nested keys, values in YAML; paths are relative to here.
+
+    Raises:
+        StudyError: With every problem, each at its file and line.
+    """
+    document = load_yaml(path, StudyError)
+    for override in overrides:
+        _override(document, override)
+    document.value.setdefault("name", path.stem)
+    return validate(Study, document, StudyError, base=path.parent)
+
+
+def parse_study(text: str, source: str) -> Study:
+    """Read a study as `Study.to_yaml` wrote it."""
+    return validate(Study, parse_yaml(text, source, StudyError), StudyError)
+
+
+_PATH_FIELDS = {("weights",), ("schedule",), ("dataset", "root")}
+
+
+def _override(document: Located, override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise StudyError(f"--set {override}: expected key=value, such as --set training.epochs=2.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as exc:
+        raise StudyError(f"--set {override}: the value is not YAML: {exc}.") from None
+    parts = tuple(key.split("."))
+    if parts[:2] == ("search", "parameters"):  # a parameter's name has a dot of its own
+        parts = ("search", "parameters", ".".join(parts[2:]))
+    if isinstance(value, str):
+        if parts in _PATH_FIELDS or (parts == ("device",) and value.endswith((".yaml", ".yml"))):
+            value = str(Path(value).expanduser().absolute())
+        elif parts in {("dataset",), ("dataset", "name")} and value.startswith("imagefolder:"):
+            value = f"imagefolder:{Path(value.removeprefix('imagefolder:')).expanduser().absolute()}"
+    target = document.value
+    for depth, part in enumerate(parts[:-1]):
+        if parts[: depth + 1] == ("dataset",) and isinstance(target.get(part), str):
+            target[part] = {"name": target[part]}
+        target = target.setdefault(part, {})
+        if not isinstance(target, dict):
+            raise StudyError(f"--set {override}: {'.'.join(parts[: depth + 1])!r} holds a value, not keys.")
+    target[parts[-1]] = value
+    document.places[parts] = f"--set {override}"

@@ -1,0 +1,67 @@
+"""Where long work says how far it is; whoever shows it decides how.
+
+Domain code calls `track`; the command line installs a `Display` (bars on a terminal, lines elsewhere).
+Without one, nothing is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Protocol
+
+
+class Bar(Protocol):
+    """One piece of work in progress."""
+
+    def advance(self, amount: float = 1.0, *, note: str | None = None) -> None:
+        """Move on by `amount`; `note` is a short remark beside the bar, such as the current top1."""
+
+
+class Display(Protocol):
+    """Shows bars, and messages between them."""
+
+    @contextmanager
+    def bar(self, description: str, total: float | None) -> Iterator[Bar]:
+        """Show a bar until the context ends; `total` None: of unknown length."""
+
+    def message(self, text: str) -> None:
+        """Show one line that stays."""
+
+
+class _Silent:
+    @contextmanager
+    def bar(self, description: str, total: float | None) -> Iterator[Bar]:  # noqa: ARG002
+        yield self
+
+    def advance(self, amount: float = 1.0, *, note: str | None = None) -> None:
+        pass
+
+    def message(self, text: str) -> None:
+        pass
+
+
+_display: ContextVar[Display] = ContextVar("secateur_display", default=_Silent())  # noqa: B039 (it has no state)
+
+
+@contextmanager
+def show_on(display: Display) -> Iterator[None]:
+    """Send all progress inside this context (threads of `asyncio.to_thread` included) to `display`."""
+    token = _display.set(display)
+    try:
+        yield
+    finally:
+        _display.reset(token)
+
+
+@contextmanager
+def track(description: str, total: float | None = None) -> Iterator[Bar]:
+    """Report progress of one piece of work, in whatever unit `total` is."""
+    with _display.get().bar(description, total) as bar:
+        yield bar
+
+
+def message(text: str) -> None:
+    """Tell the user one line."""
+    _display.get().message(text)

@@ -1,0 +1,241 @@
+"""What is found out: trial records, latency reports. Written as JSON, and the only source of a report.
+
+Times are in seconds unless the name says ms; `top1` and `top5` are percentages.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+UNPRUNED = "unpruned"
+OFF_THE_SHELF = "off_the_shelf"
+BASELINES = (UNPRUNED, OFF_THE_SHELF)
+"""Labels of the two records that are no trials: the network as it came, and the schedule's own setting."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Interval(_Record):
+    """An estimate with its 95 % interval; `low <= estimate <= high`."""
+
+    estimate: float
+    low: float
+    high: float
+    standard_error: float
+
+    @property
+    def half_width(self) -> float:
+        """Half the interval's width, relative to the estimate."""
+        return (self.high - self.low) / 2 / self.estimate
+
+
+class Quantiles(_Record):
+    """Of one set of timings, in milliseconds."""
+
+    p50: float
+    p90: float
+    mean: float
+    min: float
+    num_samples: int
+
+
+class DeviceFingerprint(_Record):
+    """The conditions of a measurement; equal fingerprints may share latencies.
+
+    Load and temperature are conditions too, but they belong to one run: see `LatencyReport.conditions`.
+    """
+
+    profile: str
+    """The profile's name."""
+    device: str
+    """OpenVINO's name for it: CPU, GPU, NPU."""
+    full_name: str
+    """The maker's name for it."""
+    runtime: str
+    """OpenVINO's version."""
+    num_threads: int | None
+    """As the runtime says, not as the profile asks; None where there are none."""
+    precision: str
+    """As the runtime says, not as the profile asks: f32, bf16, f16."""
+    host: str
+    python: str
+
+
+class LatencyReport(_Record):
+    """One model timed on one device, paired and interleaved with the unpruned network."""
+
+    latency_ratio: Interval
+    """Total latency of the model / of the reference, median of paired rounds."""
+    device_latency_ratio: float | None
+    """Ratio of the devices' own times; None where the device keeps no counters."""
+    total_latency_ms: Quantiles
+    latency_ms: float | None
+    """Device latency: sum of the operations' median times; None where the device keeps no counters."""
+    reference_total_latency_ms: Quantiles
+    reference_latency_ms: float | None
+    num_rounds: int
+    is_noisy: bool
+    """The interval stayed wider than the profile's target when the time was up."""
+    read_ms: float
+    compile_ms: float
+    first_inference_ms: float
+    size_bytes: int
+    device: DeviceFingerprint
+    conditions: dict[str, Any]
+    """Load average, governor, frequency and temperature before and after, where readable."""
+    is_reused: bool = False
+    """Taken from an earlier measurement of the same architecture on the same device."""
+
+
+class EpochResult(_Record):
+    """One epoch of retraining; the evaluation is on validation data."""
+
+    epoch: int
+    """From 0; -1 is the network right after thinning."""
+    lr: float | None
+    training_loss: float | None
+    top1: float
+    top5: float
+    loss: float
+    duration_s: float
+
+
+class Scores(_Record):
+    """A network's quality on one set of images."""
+
+    top1: float
+    top5: float
+    loss: float
+    num_images: int
+    others: dict[str, float] = {}
+    """What the study's own evaluation function returned."""
+
+
+class TestScores(Scores):
+    """Quality on test data: touched for finalists and baselines alone, and each access is noted."""
+
+    accessed_at: tuple[str, ...]
+    """UTC times of each access, ISO 8601."""
+
+
+class KeptFilters(_Record):
+    """What remains of one convolution."""
+
+    num_filters: int
+    """Before pruning."""
+    kept: tuple[int, ...]
+    """Indices into the filters before pruning, ascending."""
+
+
+class Failure(_Record):
+    """Why a trial ended without a result."""
+
+    phase: str
+    type: str
+    message: str
+
+
+class Compressed(_Record):
+    """What pruning, thinning, retraining and exporting yield; reused for every equal candidate."""
+
+    layers: dict[str, KeptFilters]
+    """Every convolution, by module name."""
+    num_params: int
+    macs: int
+    size_bytes: int
+    """Of the ONNX file."""
+    architecture: str
+    """Signature of the ONNX graph and its shapes, weights left out."""
+    onnx: str
+    """Artifact key."""
+    checkpoint: str
+    """Artifact key of the safetensors file."""
+    epochs: tuple[EpochResult, ...]
+    validation: Scores
+    seconds: dict[str, float]
+    """Phase -> time."""
+
+
+State = Literal["proposed", "compressed", "completed", "noisy", "suspect", "failed"]
+"""proposed -> compressed -> one of the others.
+
+noisy: the latency ratio's interval stayed too wide. suspect: the network predicts one class only.
+"""
+
+
+class TrialRecord(_Record):
+    """Everything known of one trial (or baseline). The records are the truth of a study."""
+
+    schema_version: Literal[1] = 1
+    study: str
+    label: str
+    """The trial's index in decimal, or the name of a baseline."""
+    state: State
+    method: Annotated[str, Field(description="What proposed it: sobol, bayes, random, grid, or baseline.")]
+    parameters: dict[str, int | float | str]
+    seed: int
+    compressed: Compressed | None = None
+    latency: LatencyReport | None = None
+    test: TestScores | None = None
+    failure: Failure | None = None
+    is_reused: bool = False
+    """The compressed network was taken from an earlier, equal candidate."""
+    seconds: dict[str, float] = {}
+    """Phase -> wall time spent for this trial, generation and measurement included; reused work costs none."""
+    versions: dict[str, str] = {}
+    created_at: str
+    finished_at: str | None = None
+
+    @property
+    def index(self) -> int:
+        """The trial's number; only trials have one."""
+        return int(self.label)
+
+    @property
+    def is_finished(self) -> bool:
+        """Nothing more will happen to it."""
+        return self.state not in {"proposed", "compressed"}
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Every metric known so far, by name, but for `top1_drop`: see `metrics_of`."""
+        values: dict[str, float | None] = {}
+        if c := self.compressed:
+            values |= {"num_params": c.num_params, "macs": c.macs, "size_bytes": c.size_bytes}
+            values |= {"top1": c.validation.top1, "top5": c.validation.top5, "loss": c.validation.loss}
+            values |= c.validation.others
+        if m := self.latency:
+            values |= {"latency_ratio": m.latency_ratio.estimate, "device_latency_ratio": m.device_latency_ratio}
+            values |= {"total_latency_ms": m.total_latency_ms.p50, "latency_ms": m.latency_ms}
+        return {name: float(v) for name, v in values.items() if v is not None and math.isfinite(v)}
+
+
+def metrics_of(record: TrialRecord, unpruned: TrialRecord | None) -> dict[str, float]:
+    """Return all metrics of a record, those relative to the unpruned network included."""
+    metrics = record.metrics
+    if unpruned is not None and "top1" in metrics and "top1" in (base := unpruned.metrics):
+        metrics["top1_drop"] = base["top1"] - metrics["top1"]
+    return metrics
+
+
+class StudyResults(_Record):
+    """All records of one study: what a report is made from."""
+
+    study: dict[str, Any]
+    """The study as run (`Study.model_dump(mode="json")`)."""
+    baselines: dict[str, TrialRecord]
+    trials: tuple[TrialRecord, ...]
+    """By index."""
+
+    @property
+    def baseline_metrics(self) -> dict[str, Mapping[str, float]]:
+        """Metrics by the name a constraint uses: ``baseline`` and ``off_the_shelf``."""
+        unpruned = self.baselines.get(UNPRUNED)
+        names = {"baseline": unpruned, OFF_THE_SHELF: self.baselines.get(OFF_THE_SHELF)}
+        return {name: metrics_of(record, unpruned) for name, record in names.items() if record is not None}
