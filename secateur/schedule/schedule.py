@@ -1,0 +1,241 @@
+"""Distiller's compression schedule: which class acts on which layers, in which epochs (SPEC sections 1 and 2)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from secateur.config.located import Located, Location, load_yaml
+from secateur.config.study import ParameterValue
+from secateur.errors import ScheduleError, did_you_mean
+from secateur.schedule.classes import EXTENSIONS, LR_SCHEDULERS, PRUNERS, RankedStructurePruner, Remover
+from secateur.schedule.lr import argument_problems
+
+Kind = Literal["pruner", "lr_scheduler", "extension"]
+_SECTIONS: dict[str, Kind] = {"pruners": "pruner", "lr_schedulers": "lr_scheduler", "extensions": "extension"}
+_CLASSES: dict[Kind, Iterable[str]] = {"pruner": PRUNERS, "lr_scheduler": LR_SCHEDULERS, "extension": EXTENSIONS}
+_UNSUPPORTED = {"regularizers": "Regularizers are", "quantizers": "Quantizers are"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One named instance of a class."""
+
+    name: str
+    kind: Kind
+    class_name: str
+    arguments: RankedStructurePruner | Remover | Mapping[str, Any]
+    place: str
+    """File and line, for messages."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """When an entry acts."""
+
+    entry: Entry
+    epochs: range | tuple[int, ...]
+    """As written; order and repetition do not matter."""
+    place: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """A whole compression schedule."""
+
+    document: Mapping[str, Any]
+    """The YAML's content."""
+    source: str
+    entries: Mapping[str, Entry]
+    policies: tuple[Policy, ...]
+    """In Distiller's order of execution: as listed, but LR schedulers last."""
+
+    def of_kind(self, kind: Kind) -> list[Policy]:
+        """Return the policies of one kind, in order."""
+        return [policy for policy in self.policies if policy.entry.kind == kind]
+
+    def base_value(self, parameter: str) -> ParameterValue:
+        """Return what the schedule itself says for ``<entry>.<field>``.
+
+        Raises:
+            ScheduleError: There is no such entry or field.
+        """
+        entry, _, field = parameter.partition(".")
+        value = self._section_of(entry).get(entry, {}).get(field)
+        if not isinstance(value, int | float | str) or field == "class":
+            near = did_you_mean(parameter, self._parameters())
+            raise ScheduleError(f"{self.source}: the schedule has no parameter {parameter!r}.{near}")
+        return value
+
+    def with_parameters(self, parameters: Mapping[str, ParameterValue]) -> Schedule:
+        """Return a copy in which ``<entry>.<field>`` have other values.
+
+        Raises:
+            ScheduleError: A parameter does not exist, or a value is out of range.
+        """
+        changed = Schedule(document=copy.deepcopy(dict(self.document)), source=self.source, entries={}, policies=())
+        for parameter, value in parameters.items():
+            self.base_value(parameter)
+            entry, _, field = parameter.partition(".")
+            changed._section_of(entry)[entry][field] = value
+        return parse_schedule(Located(value=changed.document, source=self.source))
+
+    def _section_of(self, entry: str) -> dict[str, Any]:
+        sections = (self.document.get(section) or {} for section in _SECTIONS)
+        return next((section for section in sections if entry in section), {})
+
+    def _parameters(self) -> list[str]:
+        return [
+            f"{name}.{field}"
+            for section in _SECTIONS
+            for name, fields in (self.document.get(section) or {}).items()
+            for field, value in fields.items()
+            if isinstance(value, int | float | str) and field not in {"class", "thinning_func_str", "arch", "dataset"}
+        ]
+
+
+def load_schedule(path: Path) -> Schedule:
+    """Read a compression schedule.
+
+    Raises:
+        ScheduleError: With every problem, each at its file and line.
+    """
+    return parse_schedule(load_yaml(path, ScheduleError))
+
+
+def parse_schedule(document: Located) -> Schedule:
+    """Check a schedule's content; see `load_schedule`."""
+    return _Parser(document).parse()
+
+
+class _Parser:
+    """Collects all problems before it gives up."""
+
+    def __init__(self, document: Located) -> None:
+        self._document = document
+        self._problems: list[str] = []
+
+    def parse(self) -> Schedule:
+        value = self._document.value
+        known = ["version", "policies", *_SECTIONS, *_UNSUPPORTED]
+        for key in value:
+            if key not in known:
+                self._problem((key,), f"unknown section {key!r}.{did_you_mean(str(key), known)}")
+        for section, are in _UNSUPPORTED.items():
+            if value.get(section):
+                self._problem((section,), f"{are} not supported; remove the section and its policies.")
+        entries = {entry.name: entry for section, kind in _SECTIONS.items() for entry in self._entries(section, kind)}
+        policies = self._policies(entries)
+        if self._problems:
+            raise ScheduleError(*self._problems)
+        policies.sort(key=lambda policy: policy.entry.kind == "lr_scheduler")  # stable: the others keep their order
+        return Schedule(document=value, source=self._document.source, entries=entries, policies=tuple(policies))
+
+    def _problem(self, location: Location, text: str) -> None:
+        self._problems.append(f"{self._document.at(location)}: {text}")
+
+    def _entries(self, section: str, kind: Kind) -> list[Entry]:
+        content = self._document.value.get(section)
+        if content is None:
+            return []
+        if not isinstance(content, dict):
+            self._problem((section,), f"{section!r}: expected a mapping of names to entries, got {content!r}.")
+            return []
+        entries = (self._entry(section, kind, str(name), fields) for name, fields in content.items())
+        return [entry for entry in entries if entry is not None]
+
+    def _entry(self, section: str, kind: Kind, name: str, fields: Any) -> Entry | None:
+        location = (section, name)
+        if not isinstance(fields, dict) or not isinstance(fields.get("class"), str):
+            self._problem(location, f"{kind} {name!r}: expected a mapping with a 'class', got {fields!r}.")
+            return None
+        class_name = fields["class"]
+        if class_name not in _CLASSES[kind]:
+            near = did_you_mean(class_name, _CLASSES[kind])
+            self._problem((*location, "class"), f"{kind} {name!r}: there is no {kind} class {class_name!r}.{near}")
+            return None
+        arguments = {key: value for key, value in fields.items() if key != "class"}
+        checked: RankedStructurePruner | Remover | dict[str, Any] = arguments
+        if kind == "lr_scheduler":
+            for problem in argument_problems(class_name, arguments):
+                self._problem(location, f"{kind} {name!r}: {class_name} {problem}.")
+        else:
+            model = PRUNERS[class_name] if kind == "pruner" else EXTENSIONS[class_name]
+            try:
+                checked = model.model_validate(arguments)
+            except ValidationError as exc:
+                for error in exc.errors(include_url=False):
+                    self._argument_problem(location, f"{kind} {name!r}", list(model.model_fields), dict(error))
+                return None
+        return Entry(name=name, kind=kind, class_name=class_name, arguments=checked, place=self._document.at(location))
+
+    def _argument_problem(self, location: Location, what: str, known: list[str], error: dict[str, Any]) -> None:
+        field = str(error["loc"][0])
+        match error["type"]:
+            case "extra_forbidden":
+                text = f"unknown argument {field!r}.{did_you_mean(field, known)}"
+            case "missing":
+                text = f"{field!r} is missing."
+            case _:
+                reason = error["msg"].removeprefix("Value error, ")
+                reason = reason[0].lower() + reason[1:]
+                text = f"{field} {reason}, got {error['input']!r}."
+        self._problem((*location, *error["loc"]), f"{what}: {text}")
+
+    def _policies(self, entries: Mapping[str, Entry]) -> list[Policy]:
+        content = self._document.value.get("policies")
+        if not isinstance(content, list):
+            self._problem(("policies",), f"'policies': expected a list (it may be empty), got {content!r}.")
+            return []
+        policies = (self._policy(index, fields, entries) for index, fields in enumerate(content))
+        return [policy for policy in policies if policy is not None]
+
+    def _policy(self, index: int, fields: Any, entries: Mapping[str, Entry]) -> Policy | None:
+        location: Location = ("policies", index)
+        kinds = [kind for kind in _SECTIONS.values() if isinstance(fields, dict) and kind in fields]
+        if not kinds:
+            self._problem(location, f"policy: expected one of {', '.join(_SECTIONS.values())}, got {fields!r}.")
+            return None
+        kind = kinds[0]
+        reference = fields[kind]
+        name = reference.get("instance_name") if isinstance(reference, dict) else None
+        if name is None:
+            self._problem((*location, kind), f"policy: expected {kind}: {{instance_name: ...}}, got {reference!r}.")
+            return None
+        for argument in set(reference.get("args") or {}):
+            self._problem((*location, kind), f"policy of {name!r}: argument {argument!r} is not supported.")
+        declared = [n for s, k in _SECTIONS.items() if k == kind for n in (self._document.value.get(s) or {})]
+        if name not in declared:
+            self._problem(
+                (*location, kind), f"policy: {kind} {name!r} is not defined.{did_you_mean(str(name), declared)}"
+            )
+        epochs = self._epochs(location, fields)
+        if name not in entries or epochs is None:
+            return None
+        return Policy(entry=entries[name], epochs=epochs, place=self._document.at(location))
+
+    def _epochs(self, location: Location, fields: Mapping[str, Any]) -> range | tuple[int, ...] | None:
+        if "epochs" in fields:
+            epochs = fields["epochs"]
+            if not isinstance(epochs, list) or not epochs or not all(isinstance(e, int) for e in epochs):
+                self._problem((*location, "epochs"), f"'epochs': expected a list of numbers, got {epochs!r}.")
+                return None
+            return tuple(epochs)
+        keys = ("starting_epoch", "ending_epoch", "frequency")
+        if missing := [key for key in keys if not isinstance(fields.get(key), int)]:
+            self._problem(location, f"policy: expected 'epochs', or integers for {', '.join(keys)}; check {missing}.")
+            return None
+        start, end, frequency = (fields[key] for key in keys)
+        if not (0 <= start < end and 0 < frequency <= end - start):
+            self._problem(
+                location,
+                "policy: expected 0 <= starting_epoch < ending_epoch and 0 < frequency <= their distance, "
+                f"got {start}, {end}, {frequency}.",
+            )
+            return None
+        return range(start, end, frequency)
