@@ -7,6 +7,7 @@ SecateurError
 │   ├── ModelError                   unknown model, weights that do not fit
 │   └── DatasetError                 unknown or absent dataset
 ├── ThinningError                    what is masked cannot be removed
+├── TrainingError                    the loss is no longer a number
 ├── ExportError                      the exported network differs from the trained one
 ├── MeasurementError                 the runner failed, or was killed
 │   └── DeviceBusyError              another measurement holds the device
@@ -61,6 +62,10 @@ class DatasetError(InputError):
 
 class ThinningError(SecateurError):
     """What is masked cannot be removed without changing what the network computes."""
+
+
+class TrainingError(SecateurError):
+    """Training or evaluation cannot go on: the network's outputs are no longer numbers."""
 
 
 class ExportError(SecateurError):

@@ -18,7 +18,8 @@ BASELINES = (UNPRUNED, OFF_THE_SHELF)
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # NaN (a diverged training's loss) is written as "NaN": JSON has none, and null could not be read back.
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
 
 class Interval(_Record):
@@ -76,7 +77,7 @@ class LatencyReport(_Record):
     """Ratio of the devices' own times; None where the device keeps no counters."""
     total_latency_ms: Quantiles
     latency_ms: float | None
-    """Device latency: sum of the operations' median times; None where the device keeps no counters."""
+    """Device latency: median of the sum of the operations' times; None where the device keeps no counters."""
     reference_total_latency_ms: Quantiles
     reference_latency_ms: float | None
     num_rounds: int
@@ -113,6 +114,8 @@ class Scores(_Record):
     top5: float
     loss: float
     num_images: int
+    num_predicted_classes: int | None = None
+    """Distinct classes among the predictions; 1: the network says the same of every image."""
     others: dict[str, float] = {}
     """What the study's own evaluation function returned."""
 
@@ -203,6 +206,11 @@ class TrialRecord(_Record):
         return self.state not in {"proposed", "compressed"}
 
     @property
+    def is_usable(self) -> bool:
+        """It is finished, and its figures may be compared; a failed trial may have some, too."""
+        return self.is_finished and self.state != "failed"
+
+    @property
     def metrics(self) -> dict[str, float]:
         """Every metric known so far, by name, but for `top1_drop`: see `metrics_of`."""
         values: dict[str, float | None] = {}
@@ -218,10 +226,13 @@ class TrialRecord(_Record):
 
 def metrics_of(record: TrialRecord, unpruned: TrialRecord | None) -> dict[str, float]:
     """Return all metrics of a record, those relative to the unpruned network included."""
-    metrics = record.metrics
-    if unpruned is not None and "top1" in metrics and "top1" in (base := unpruned.metrics):
-        metrics["top1_drop"] = base["top1"] - metrics["top1"]
-    return metrics
+    return with_top1_drop(record.metrics, unpruned.metrics if unpruned is not None else {})
+
+
+def with_top1_drop(metrics: Mapping[str, float], unpruned: Mapping[str, float]) -> dict[str, float]:
+    """Return `metrics` and, where both top1 are known, `top1_drop`."""
+    drop = {"top1_drop": unpruned["top1"] - metrics["top1"]} if "top1" in metrics and "top1" in unpruned else {}
+    return {**metrics, **drop}
 
 
 class StudyResults(_Record):

@@ -1,1 +1,1 @@
-
+"""Prefect tasks: retries, logging, progress; what is done stands in `secateur`."""

@@ -25,7 +25,7 @@ class DeviceProfile(BaseModel):
         description="Inference precision; absent: the runtime chooses, and the report names it.",
     )
     num_warmups: int = Field(5, ge=0, description="Inferences before the first timed one, for each model.")
-    min_rounds: int = Field(20, ge=5, description="Rounds measured at least, whatever the interval.")
+    min_rounds: int = Field(20, ge=5, description="Rounds measured at least, whatever interval and budget say.")
     max_duration_s: float = Field(1.0, gt=0, description="Time budget of one model, without compilation.")
     target_half_width: float = Field(
         0.01,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from secateur.pruning.ranking import Norm, Side, keep_mask
-from secateur.results import EpochResult
+from secateur.results import Scores
 from secateur.schedule import Entry, RankedStructurePruner, Remover, Schedule, lr_sequence, resolve_name
 from secateur.thinning import ChannelSpace, all_filters, thin, trace_channel_spaces
 
@@ -51,6 +51,7 @@ class ScheduleEngine:
         self._example_NCHW = example_NCHW
         self._spaces = spaces
         self._optimizer: Optimizer | None = None
+        """Known once it has momentum, which is trimmed when the network is thinned."""
         self._masks: dict[str, tuple[int, Tensor]] = {}
         """Parameter -> (dimension, True = keep)."""
         self._begun: set[int] = set()
@@ -69,10 +70,6 @@ class ScheduleEngine:
         """
         self.on_epoch_begin(0)
         self.on_minibatch_begin(0, 0, 1)
-
-    def on_training_begin(self, optimizer: Optimizer) -> None:
-        """Remember the optimizer, whose momentum is trimmed when the network is thinned."""
-        self._optimizer = optimizer
 
     def on_epoch_begin(self, epoch: int) -> None:
         """Compute the masks of this epoch's pruners."""
@@ -106,8 +103,9 @@ class ScheduleEngine:
         """Keep masked weights at zero, in every epoch."""
         self._apply_masks()
 
-    def on_epoch_end(self, epoch: int, optimizer: Optimizer, result: EpochResult) -> None:  # noqa: ARG002
+    def on_epoch_end(self, epoch: int, optimizer: Optimizer, validation: Scores) -> None:  # noqa: ARG002
         """Set the learning rate of the next epoch, if an LR policy fires in this one."""
+        self._optimizer = optimizer
         for policy in self._schedule.of_kind("lr_scheduler"):
             if epoch in policy.epochs:
                 for group in optimizer.param_groups:

@@ -1,0 +1,151 @@
+"""Run flows in this process, from the command line or a notebook.
+
+Prefect reads its settings when it is imported, so flows are imported where the server they talk to is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import tempfile
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flows.embedded_server import prefect_server
+from secateur.config import Study, load_study
+from secateur.errors import SecateurError, StudyCancelledError
+from secateur.results import StudyResults
+from secateur.steps.source import is_file_name
+from secateur.store import StudyFiles, open_store
+
+_PREFECT_HOME = Path("runs/.prefect")
+
+
+def run_study(
+    study: Study | Path | str,
+    *,
+    store: str = "runs/.store",
+    trials: int | None = None,
+    additional_trials: int = 0,
+    fresh: bool = False,
+    overrides: Sequence[str] = (),
+) -> StudyResults:
+    """Run a study to its end, in this process, and return all that is known of it.
+
+    Args:
+        study: A `Study`, or the path of its YAML file.
+        store: A folder, or ``s3://bucket/prefix``.
+        trials: In all, instead of the study's budget.
+        additional_trials: More than the study was to have so far.
+        fresh: Forget the trials there are.
+        overrides: ``key=value`` each, as with ``--set``.
+
+    Raises:
+        InputError: The study is wrong.
+        StudyBusyError: Another sweep of this study is running.
+        StudyCancelledError: Somebody cancelled it.
+        SecateurError: The store, the device or training failed; the same call goes on from there.
+    """
+    with _as_file(study) as source:
+        name = _name(source, overrides)  # what is plainly wrong is said before anything is started
+        with prefect_server(_PREFECT_HOME) as server:
+            from flows.sweep_study import sweep
+
+            server.wait()
+            run_flow(
+                lambda: sweep(
+                    study=source,
+                    trials=trials,
+                    additional_trials=additional_trials,
+                    fresh=fresh,
+                    overrides=list(overrides),
+                    store=store,
+                    dispatch="in_process",
+                    return_state=True,
+                )
+            )
+    return StudyFiles(open_store(store), name).results()
+
+
+def run_baseline(
+    study: Study | Path | str, *, store: str = "runs/.store", overrides: Sequence[str] = ()
+) -> StudyResults:
+    """Make and measure a study's baselines alone; arguments and errors as `run_study`."""
+    with _as_file(study) as source:
+        name = _name(source, overrides)
+        with prefect_server(_PREFECT_HOME) as server:
+            from flows.prepare_baseline import baseline
+
+            server.wait()
+            run_flow(
+                lambda: baseline(
+                    study=source, overrides=list(overrides), store=store, dispatch="in_process", return_state=True
+                )
+            )
+    return StudyFiles(open_store(store), name).results()
+
+
+def _name(source: str, overrides: Sequence[str]) -> str:
+    return load_study(Path(source), overrides).name if is_file_name(source) else source
+
+
+@contextmanager
+def _as_file(study: Study | Path | str) -> Iterator[str]:
+    """Provide a study's YAML file; a name in the store stays a name."""
+    if not isinstance(study, Study):
+        yield str(study)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "study.yaml")
+        path.write_text(study.to_yaml(), encoding="utf-8")
+        yield str(path)
+
+
+def run_flow(call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    """Run a flow to its final state, in an event loop of its own (a notebook has one already).
+
+    Args:
+        call: Calls the flow with ``return_state=True``.
+
+    Raises:
+        SecateurError: Whatever the flow raised.
+        StudyCancelledError: It ended as cancelled.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        _run_here(call)
+        return
+    outcome: Future[None] = Future()
+    context = contextvars.copy_context()
+
+    def run() -> None:
+        try:
+            outcome.set_result(context.run(_run_here, call))
+        except BaseException as exc:  # noqa: BLE001 (it is raised again in the caller's thread)
+            outcome.set_exception(exc)
+
+    threading.Thread(target=run, daemon=True).start()
+    outcome.result()
+
+
+def _run_here(call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    runner = asyncio.Runner()
+    state, error = runner.run(_outcome(call))
+    # Only now: after Ctrl-C, closing would wait for a thread in the middle of an epoch.
+    runner.close()
+    if isinstance(error, Exception):
+        raise error
+    if state.is_cancelled():
+        raise StudyCancelledError(state.message or "The run was cancelled.")
+    if not state.is_completed():
+        raise SecateurError(f"The run ended as {state.name}: {state.message}")
+
+
+async def _outcome(call: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[Any, Any]:
+    state = await call()
+    return state, await state.aresult(raise_on_failure=False) if not state.is_cancelled() else None

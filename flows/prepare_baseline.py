@@ -1,0 +1,57 @@
+"""The `baseline` flow: what every candidate is compared with. Runs on the control host."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+from prefect import flow
+from prefect.settings import PREFECT_UI_URL
+from pydantic import Field
+
+from flows.child_dispatch import Dispatch, run_child
+from flows.compress_candidates import compress
+from flows.measure_artifacts import measure
+from secateur.config import Study
+from secateur.errors import StudyError
+from secateur.results import BASELINES, UNPRUNED
+from secateur.steps.record import proposed
+from secateur.steps.source import find_study
+from secateur.store import StudyFiles
+from tasks.control import hold
+from tasks.studies import open_study
+
+
+@flow(name="baseline", flow_run_name="baselines of {study}", persist_result=False)
+async def baseline(
+    study: Annotated[str, Field(description="A study's YAML file, or the name of one in the store.")],
+    overrides: Annotated[list[str], Field(description="key=value each, as with --set.")] = [],  # noqa: B006
+    store: Annotated[str | None, Field(description="Path or s3:// URL; by default SECATEUR_STORE.")] = None,
+    dispatch: Annotated[
+        Dispatch, Field(description="deployed: the other flows run on their own workers.")
+    ] = "deployed",
+) -> None:
+    """Train or import the unpruned network, and prune it as the schedule stands ("off the shelf"); measure both."""
+    files, wanted = find_study(study, store or os.environ.get("SECATEUR_STORE", "runs/.store"), overrides)
+    async with hold(files, PREFECT_UI_URL.value()):
+        await make_baselines(files, await open_study(files, wanted, None, 0, fresh=False), dispatch)
+
+
+async def make_baselines(files: StudyFiles, study: Study, dispatch: Dispatch) -> None:
+    """Bring both baselines to their end.
+
+    Raises:
+        StudyError: There is no unpruned network to start from.
+    """
+    address = {"study": study.name, "store": files.store.url}
+    known = files.baselines()
+    for label in BASELINES:
+        if label not in known:
+            files.write_record(proposed(study.name, label, method="baseline", parameters={}, seed=study.search.seed))
+    if to_compress := [label for label in BASELINES if label not in known or known[label].state == "proposed"]:
+        await run_child(compress, "gpu", dispatch, **address, labels=to_compress)
+    records = files.baselines()
+    if (failure := records[UNPRUNED].failure) is not None:
+        raise StudyError(f"study {study.name!r}: there is no unpruned network to start from: {failure.message}")
+    if to_measure := [label for label, record in records.items() if record.state == "compressed"]:
+        await run_child(measure, "edge", dispatch, **address, labels=to_measure)

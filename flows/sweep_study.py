@@ -1,0 +1,96 @@
+"""The `sweep` flow: runs a whole study, and goes on with one that was begun. Runs on the control host."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.settings import PREFECT_UI_URL
+from prefect.states import Cancelled
+from pydantic import Field
+
+from flows.child_dispatch import Dispatch, run_child
+from flows.compress_candidates import compress
+from flows.measure_artifacts import measure
+from flows.prepare_baseline import make_baselines
+from secateur import progress
+from secateur.config import Study
+from secateur.errors import StudyCancelledError
+from secateur.leaderboard import leaderboard
+from secateur.report import summary_line
+from secateur.results import StudyResults
+from secateur.steps.source import find_study
+from secateur.store import StudyFiles
+from tasks.control import hold, obey
+from tasks.publishing import publish, start_progress, write_report
+from tasks.studies import observe, open_study, propose, read_results
+
+
+@flow(name="sweep", flow_run_name="sweep {study}", persist_result=False)
+async def sweep(
+    study: Annotated[str, Field(description="A study's YAML file, or the name of one in the store.")],
+    trials: Annotated[int | None, Field(ge=1, description="In all; by default what the study says.")] = None,
+    additional_trials: Annotated[int, Field(ge=0, description="More than there are, beyond the study's budget.")] = 0,
+    fresh: Annotated[bool, Field(description="Forget the trials there are.")] = False,
+    overrides: Annotated[list[str], Field(description="key=value each, as with --set.")] = [],  # noqa: B006
+    store: Annotated[str | None, Field(description="Path or s3:// URL; by default SECATEUR_STORE.")] = None,
+    dispatch: Annotated[
+        Dispatch, Field(description="deployed: the other flows run on their own workers.")
+    ] = "deployed",
+) -> Any:
+    """Search for the networks that are fastest on the device, at the accuracy that is asked for.
+
+    It can be killed at any moment: the same call goes on where it was, and repeats nothing that was complete.
+    """
+    store_url = store or os.environ.get("SECATEUR_STORE", "runs/.store")
+    files, wanted = find_study(study, store_url, overrides)
+    try:
+        async with hold(files, PREFECT_UI_URL.value()):
+            opened = await open_study(files, wanted, trials, additional_trials, fresh=fresh)
+            await _run(files, opened, dispatch)
+    except StudyCancelledError as exc:
+        return Cancelled(message=str(exc))
+    return None
+
+
+async def _run(files: StudyFiles, study: Study, dispatch: Dispatch) -> None:
+    """Run baselines, then batch after batch, then what only the finalists deserve."""
+    address = {"study": study.name, "store": files.store.url}
+    progress_id = await start_progress(study.name)
+    deadline = time.monotonic() + study.budget.hours * 3600 if study.budget.hours else None
+    await obey(files)
+    await make_baselines(files, study, dispatch)
+    results = await read_results(files)
+    with progress.track(f"sweep {study.name}", total=study.budget.trials) as bar:
+        bar.advance(_num_finished(results))
+        while labels := await _next_batch(files, study, results, deadline):
+            await obey(files)
+            await run_child(compress, "gpu", dispatch, **address, labels=labels)
+            await run_child(measure, "edge", dispatch, **address, labels=labels)
+            was, results = results, await read_results(files)
+            bar.advance(_num_finished(results) - _num_finished(was), note=summary_line(results))
+            await observe(files, study, results)
+            await publish(files, results, progress_id, study.budget.trials)
+    finalists = [row.record.label for row in leaderboard(results) if row.is_on_front and row.record.test is None]
+    finalists += [label for label, record in results.baselines.items() if record.test is None]
+    if finalists:
+        await run_child(compress, "gpu", dispatch, **address, labels=finalists, action="test")
+        results = await read_results(files)
+        await publish(files, results, progress_id, study.budget.trials)
+    await write_report(files, results)
+
+
+async def _next_batch(files: StudyFiles, study: Study, results: StudyResults, deadline: float | None) -> list[str]:
+    """Return the labels of trials to run next: those that were interrupted first."""
+    if unfinished := [trial.label for trial in results.trials if not trial.is_finished]:
+        return unfinished[: study.budget.parallel]
+    count = min(study.budget.parallel, study.budget.trials - len(results.trials))
+    if count <= 0 or (deadline is not None and time.monotonic() > deadline):
+        return []
+    return [trial.label for trial in await propose(files, study, results, count)]
+
+
+def _num_finished(results: StudyResults) -> int:
+    return sum(trial.is_finished for trial in results.trials)

@@ -1,0 +1,366 @@
+"""From a study and a point of its search space to a network on the shelf: prune, thin, retrain, export, store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from secateur.config import Choice, Dataset, ParameterValue, Study, Training
+from secateur.config.located import Located
+from secateur.datasets import ImageSet, Splits, data_identity, load_splits
+from secateur.errors import NotFoundError, ScheduleError, StudyError
+from secateur.export import architecture_signature, export_onnx
+from secateur.models import create_model, load_weights
+from secateur.pruning import ScheduleEngine
+from secateur.references import resolve
+from secateur.results import Compressed, EpochResult, KeptFilters, Scores, TestScores
+from secateur.schedule import Schedule, check_fit, load_schedule, parse_schedule
+from secateur.store import Store, get_json, get_object, put_json, put_object
+from secateur.thinning import (
+    ChannelSpace,
+    Network,
+    count_macs,
+    count_params,
+    rebuild,
+    save_network,
+    trace_channel_spaces,
+    unpruned,
+)
+from secateur.training import TrainingResult, TrainingSettings, evaluate, fastest_precision, train
+from secateur.training.settings import Device
+
+_COSINE = {
+    "lr_schedulers": {"cosine": {"class": "CosineAnnealingLR"}},
+    "policies": [{"lr_scheduler": {"instance_name": "cosine"}, "starting_epoch": 0, "frequency": 1}],
+}
+"""How the unpruned network's learning rate falls, as a schedule; its length is filled in."""
+
+_IDENTITY_VERSION = 1
+"""Part of every cache key: raised when the same inputs come to give other networks."""
+
+
+def schedule_of(study: Study) -> Schedule:
+    """Return the study's base schedule, from its file or from the study itself.
+
+    Raises:
+        ScheduleError: It is wrong.
+    """
+    if isinstance(study.schedule, Path):
+        return load_schedule(study.schedule)
+    return parse_schedule(Located(value=study.schedule, source=f"study {study.name!r}, schedule"))
+
+
+def check_study(study: Study) -> Study:
+    """Check all that can be checked without computing anything, and write the schedule out in the study.
+
+    Raises:
+        InputError: With every problem found at the first step that has some.
+    """
+    schedule = schedule_of(study)
+    problems = []
+    for name, parameter in study.search.parameters.items():
+        bounds = parameter.values if isinstance(parameter, Choice) else (parameter.min, parameter.max)
+        for value in bounds:
+            try:
+                schedule.with_parameters({name: value})
+            except ScheduleError as exc:
+                problems += [f"search.parameters: {problem}" for problem in exc.problems]
+    if problems:
+        raise StudyError(*dict.fromkeys(problems))
+    return study.model_copy(update={"schedule": dict(schedule.document)})
+
+
+def check_against_model(study: Study, num_classes: int = 10) -> None:
+    """Check that the model exists, the schedule fits it, and the weights are there.
+
+    Raises:
+        InputError: What does not fit.
+    """
+    model = create_model(study.model, num_classes)
+    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    check_fit(schedule_of(study), shapes, study.model, study.training.epochs)
+    if study.weights is not None and not study.weights.is_file():
+        raise StudyError(f"weights: {study.weights}: there is no such file.")
+    if study.evaluation is not None:
+        resolve(study.evaluation, StudyError)
+
+
+@dataclass
+class Stopwatch:
+    """Seconds spent in each phase."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time spent in the context to phase `name`."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """All that candidates of one study are made with."""
+
+    study: Study
+    store: Store
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The images."""
+        return _load_splits(self.study.dataset)
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """The base schedule."""
+        return schedule_of(self.study)
+
+    @property
+    def device(self) -> Device:
+        """Where networks are trained."""
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    @property
+    def example_NCHW(self) -> Tensor:
+        """One input of the size the networks take."""
+        return torch.zeros(1, 3, self.splits.input_size, self.splits.input_size)
+
+    def make_unpruned(self) -> tuple[Compressed, bool]:
+        """Import or train the unpruned network.
+
+        Returns:
+            The network, and whether an earlier, equal one was taken.
+
+        Raises:
+            ModelError: The model is unknown, or its weights do not fit.
+            DatasetError: The dataset is not there.
+            TrainingError: Training diverged.
+        """
+        study, watch = self.study, Stopwatch()
+        torch.manual_seed(study.search.seed)
+        module = create_model(study.model, self.splits.num_classes)
+        if study.weights is not None:
+            load_weights(module, study.weights)
+        origin = _digest_of_state(module)
+        training = None if study.weights is not None else study.baseline
+        identity = self._identity(origin, {} if training is None else training.model_dump(), {})
+        if (earlier := self._reuse(identity)) is not None:
+            return earlier, True
+        network = unpruned(module, study.model, self.splits.num_classes)
+        if training is None:
+            with watch.phase("evaluate"):
+                validation = self._evaluate(module, self.splits.validation)
+            return self._finish(network, identity, (), validation, watch), False
+        engine = ScheduleEngine(
+            module, _cosine(training.epochs), self.example_NCHW, base_lr=training.lr, num_epochs=training.epochs
+        )
+        with watch.phase("train"):
+            result = self._train(module, training, engine)
+        return self._finish(network, identity, result.epochs, result.validation, watch), False
+
+    def make_candidate(self, unpruned_key: str, parameters: Mapping[str, ParameterValue]) -> tuple[Compressed, bool]:
+        """Prune the unpruned network as `parameters` say, retrain and export it.
+
+        Args:
+            unpruned_key: Artifact key of the unpruned network's checkpoint.
+            parameters: Values of fields of the schedule; empty: the schedule as it stands, "off the shelf".
+
+        Returns:
+            The network, and whether an earlier, equal one was taken.
+
+        Raises:
+            ThinningError: What the schedule prunes cannot be removed.
+            TrainingError: Retraining diverged.
+            ExportError: The ONNX file computes something else.
+        """
+        training, watch = self.study.training, Stopwatch()
+        schedule = self.schedule.with_parameters(parameters)
+        with watch.phase("prune"):
+            dense = rebuild(get_object(self.store, unpruned_key))
+            engine = ScheduleEngine(
+                dense.module,
+                schedule,
+                self.example_NCHW,
+                base_lr=training.lr,
+                num_epochs=training.epochs,
+                spaces=_channel_spaces(self.study.model, dense.num_classes, self.splits.input_size),
+            )
+            engine.prune_before_training()
+        settings = training.model_dump() if training.epochs else {}
+        identity = self._identity(unpruned_key, settings, {"kept": engine.kept, "later": _later(schedule, training)})
+        if (earlier := self._reuse(identity)) is not None:
+            return earlier, True
+        with watch.phase("evaluate"):
+            validation = self._evaluate(dense.module, self.splits.validation)
+            epochs: tuple[EpochResult, ...] = (_before_training(validation, watch),)
+        if training.epochs:
+            with watch.phase("train"):
+                result = self._train(dense.module, training, engine)
+            epochs, validation = epochs + result.epochs, result.validation
+        network = Network(module=dense.module, arch=dense.arch, num_classes=dense.num_classes, kept=engine.kept)
+        return self._finish(network, identity, epochs, validation, watch), False
+
+    def test(self, checkpoint: str, now: str) -> TestScores:
+        """Evaluate a network on test data, which only finalists and baselines may see; the access is noted."""
+        module, images = rebuild(get_object(self.store, checkpoint)).module, self.splits.test
+        scores = self._with_others(self._evaluate(module, images), module, images)
+        return TestScores(**scores.model_dump(), accessed_at=(now,))
+
+    def _train(self, module: nn.Module, training: Training, engine: ScheduleEngine) -> TrainingResult:
+        settings = TrainingSettings(
+            epochs=training.epochs,
+            lr=training.lr,
+            batch_size=training.batch_size,
+            momentum=training.momentum,
+            weight_decay=training.weight_decay,
+            max_shift=4 if training.augment else 0,
+            flip=training.augment and self.splits.is_flippable,
+            seed=self.study.search.seed,
+            device=self.device,
+            precision=fastest_precision(self.device),
+        )
+        splits = self.splits
+        return train(module, splits.train, splits.validation, settings, engine, normalize=splits.normalize)
+
+    def _evaluate(self, module: nn.Module, images: ImageSet) -> Scores:
+        return evaluate(module, images, self.splits.normalize, device=self.device)
+
+    def _with_others(self, scores: Scores, module: nn.Module, images: ImageSet) -> Scores:
+        """Add what the study's own evaluation function says."""
+        if self.study.evaluation is None:
+            return scores
+        others = resolve(self.study.evaluation, StudyError)(module.eval(), images)
+        try:
+            return Scores(**{**scores.model_dump(), "others": others})
+        except ValidationError as exc:
+            raise StudyError(
+                f"evaluation {self.study.evaluation!r}: expected a mapping of names to numbers, got {others!r}."
+            ) from exc
+
+    def _finish(
+        self,
+        network: Network,
+        identity: str,
+        epochs: tuple[EpochResult, ...],
+        validation: Scores,
+        watch: Stopwatch,
+    ) -> Compressed:
+        """Export and store; the last write makes the result known to equal candidates."""
+        module = network.module.eval()
+        with watch.phase("evaluate"):
+            validation = self._with_others(validation, module, self.splits.validation)
+        module.cpu()
+        with watch.phase("export"):
+            content = export_onnx(module, self.splits.input_size)
+        with watch.phase("store"):
+            onnx, checkpoint = put_object(self.store, content), put_object(self.store, save_network(network))
+        compressed = Compressed(
+            layers={
+                name: KeptFilters(num_filters=num_filters, kept=network.kept[name])
+                for name, num_filters in _num_filters(network).items()
+            },
+            num_params=count_params(module),
+            macs=count_macs(module, self.example_NCHW),
+            size_bytes=len(content),
+            architecture=architecture_signature(content),
+            onnx=onnx,
+            checkpoint=checkpoint,
+            epochs=epochs,
+            validation=validation,
+            seconds=watch.seconds,
+        )
+        put_json(self.store, identity, compressed.model_dump(mode="json"))
+        return compressed
+
+    def _identity(self, origin: str, training: Mapping[str, Any], pruning: Mapping[str, Any]) -> str:
+        """Return the cache key of a network: what it is made of, how, on which data, with which seed."""
+        parts = {
+            "version": _IDENTITY_VERSION,
+            "model": self.study.model,
+            "origin": origin,
+            "data": data_identity(self.splits),
+            "training": training,
+            "pruning": pruning,
+            "seed": self.study.search.seed,
+            "evaluation": self.study.evaluation,
+            "device": self.device,
+        }
+        return f"cache/compressed/{_digest(parts)}.json"
+
+    def _reuse(self, identity: str) -> Compressed | None:
+        try:
+            return Compressed.model_validate(get_json(self.store, identity))
+        except NotFoundError:
+            return None
+
+
+def _before_training(scores: Scores, watch: Stopwatch) -> EpochResult:
+    """Write the network right after thinning down as epoch -1."""
+    return EpochResult(
+        epoch=-1,
+        lr=None,
+        training_loss=None,
+        top1=scores.top1,
+        top5=scores.top5,
+        loss=scores.loss,
+        duration_s=watch.seconds["prune"],
+    )
+
+
+@lru_cache(maxsize=2)
+def _load_splits(dataset: Dataset) -> Splits:
+    return load_splits(dataset)
+
+
+@lru_cache(maxsize=8)
+def _channel_spaces(model: str, num_classes: int, input_size: int) -> tuple[ChannelSpace, ...]:
+    """Trace an architecture once for all its candidates."""
+    return trace_channel_spaces(create_model(model, num_classes), torch.zeros(1, 3, input_size, input_size))
+
+
+def _num_filters(network: Network) -> dict[str, int]:
+    """Return the filters of every convolution before pruning."""
+    dense = create_model(network.arch, network.num_classes)
+    return {name: m.out_channels for name, m in dense.named_modules() if isinstance(m, nn.Conv2d)}
+
+
+def _later(schedule: Schedule, training: Training) -> Any:
+    """Return what of a schedule can still matter after the first minibatch."""
+    pruners = schedule.of_kind("pruner") + schedule.of_kind("extension")
+    if any(0 < epoch < training.epochs for policy in pruners for epoch in policy.epochs):
+        return schedule.document
+    rates = schedule.of_kind("lr_scheduler") if training.epochs > 1 else []
+    return [(p.entry.class_name, p.entry.arguments, [e for e in p.epochs if e < training.epochs]) for p in rates]
+
+
+def _cosine(epochs: int) -> Schedule:
+    document = json.loads(json.dumps(_COSINE))
+    document["lr_schedulers"]["cosine"]["T_max"] = max(epochs, 1)
+    document["policies"][0]["ending_epoch"] = max(epochs, 1)
+    return parse_schedule(Located(value=document, source="the baseline's schedule"))
+
+
+def _digest_of_state(module: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _digest(parts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

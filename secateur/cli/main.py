@@ -1,0 +1,210 @@
+"""`secateur`: what can be typed. Each command imports what it needs, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from secateur import __version__
+from secateur.errors import InputError, SecateurError
+
+app = typer.Typer(
+    name="secateur",
+    help="Pruning shears for neural networks, guided by the device itself.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Study = Annotated[str, typer.Argument(metavar="STUDY", help="A study's YAML file, or its name in the store.")]
+Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a field; may be repeated.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
+StoreUrl = Annotated[
+    str, typer.Option("--store", envvar="SECATEUR_STORE", metavar="URL", help="A folder, or s3://bucket/prefix.")
+]
+Device = Annotated[str, typer.Option("--device", help="A device profile: its name or file.")]
+_STORE = "runs/.store"
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(f"secateur {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def sweep(
+    study: Study,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials in all, instead of the study's budget.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget the study's trials and start over.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, estimate time and disk, run nothing.")
+    ] = False,
+    overrides: Set = [],  # noqa: B006
+    store: StoreUrl = _STORE,
+    json: Json = False,
+) -> None:
+    """Search for the fastest networks; the same command goes on where it was interrupted."""
+    if dry_run:
+        from secateur.cli.dry_run import dry_run as command
+
+        command(study, trials, overrides, store, as_json=json)
+    else:
+        from secateur.cli.run import sweep as run
+
+        run(study, trials, overrides, store, fresh=fresh, as_json=json)
+
+
+@app.command()
+def baseline(study: Study, overrides: Set = [], store: StoreUrl = _STORE, json: Json = False) -> None:  # noqa: B006
+    """Make and measure the unpruned network, and the schedule's own setting."""
+    from secateur.cli.run import baseline as run
+
+    run(study, overrides, store, as_json=json)
+
+
+@app.command()
+def status(
+    study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="By default, all studies.")] = None,
+    store: StoreUrl = _STORE,
+    json: Json = False,
+) -> None:
+    """Show progress, the best so far, and what runs where."""
+    from secateur.cli.studies import status as show
+
+    show(study, store, as_json=json)
+
+
+@app.command()
+def pause(study: Study, store: StoreUrl = _STORE) -> None:
+    """Let a sweep finish the trial at hand, then wait."""
+    from secateur.cli.studies import pause as order
+
+    order(study, store)
+
+
+@app.command()
+def resume(study: Study, store: StoreUrl = _STORE) -> None:
+    """Let a paused sweep go on."""
+    from secateur.cli.studies import resume as order
+
+    order(study, store)
+
+
+@app.command()
+def cancel(study: Study, store: StoreUrl = _STORE) -> None:
+    """End a running sweep after the trial at hand; what it found is kept."""
+    from secateur.cli.studies import cancel as order
+
+    order(study, store)
+
+
+@app.command()
+def report(study: Study, store: StoreUrl = _STORE, json: Json = False) -> None:
+    """Write report.html and report.md from the trial records."""
+    from secateur.cli.studies import report as write
+
+    write(study, store, as_json=json)
+
+
+@app.command()
+def prune(
+    model: Annotated[str, typer.Option(help="resnet20_cifar, resnet56_cifar, or python:package.module:factory.")],
+    schedule: Annotated[Path, typer.Option(help="A Distiller compression schedule.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where model.onnx and model.safetensors go.")],
+    weights: Annotated[Path | None, typer.Option(help="safetensors, npz or pt; absent: random weights.")] = None,
+    num_classes: Annotated[int | None, typer.Option(min=2, help="By default what the weights have, or 10.")] = None,
+    input_size: Annotated[int, typer.Option(min=8, help="Height and width of the images.")] = 32,
+    json: Json = False,
+) -> None:
+    """Prune one network as a schedule says, and export it; nothing is trained."""
+    from secateur.cli.prune import prune as run
+
+    run(model, schedule, out, weights, num_classes, input_size, as_json=json)
+
+
+@app.command()
+def benchmark(
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL.onnx...", help="One or several ONNX files.")],
+    reference: Annotated[
+        Path | None, typer.Option(help="What latency ratios are relative to; by default the first model.")
+    ] = None,
+    device: Device = "cpu",
+    json: Json = False,
+) -> None:
+    """Measure ONNX models on this host's device, paired with a reference."""
+    from secateur.cli.devices import benchmark as run
+
+    run(models, reference, device, as_json=json)
+
+
+@app.command()
+def devices(json: Json = False) -> None:
+    """List the devices of this host, and the device profiles there are."""
+    from secateur.cli.devices import devices as show
+
+    show(as_json=json)
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="A study or a compression schedule.")],
+    model: Annotated[str | None, typer.Option(help="Check a schedule against this model, too.")] = None,
+) -> None:
+    """Check a study or a schedule: every problem, with file and line."""
+    from secateur.cli.check import check as run
+
+    run(file, model)
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option(help="Of the Prefect server.")] = 4200,
+    folder: Annotated[Path, typer.Option("--folder", help="Where its data and logs are kept.")] = Path("runs/.up"),
+) -> None:
+    """Start a Prefect server, an object store and workers on this machine, and deploy the flows."""
+    from secateur.cli.up import up as start
+
+    start(port, folder)
+
+
+@app.command()
+def down(
+    folder: Annotated[Path, typer.Option("--folder", help="As it was given to `up`.")] = Path("runs/.up"),
+) -> None:
+    """End what `secateur up` started, and nothing else."""
+    from secateur.cli.up import down as stop
+
+    stop(folder)
+
+
+def main() -> None:
+    """Run the command line; errors become one message and an exit code: 2 for bad input, 1 for the rest."""
+    try:
+        app()
+    except InputError as exc:
+        sys.exit(_fail(str(exc), 2))
+    except SecateurError as exc:
+        sys.exit(_fail(str(exc), 1))
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"secateur: {message}", file=sys.stderr)  # noqa: T201
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""`secateur prune`: one network, one schedule, no training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from secateur.cli.output import print_json, print_table, say
+from secateur.errors import InputError
+from secateur.export import export_onnx
+from secateur.models import create_model, load_state, load_weights
+from secateur.pruning import ScheduleEngine
+from secateur.schedule import check_fit, load_schedule
+from secateur.thinning import Network, all_filters, count_macs, count_params, save_network
+
+_DEFAULT_NUM_CLASSES = 10
+
+
+def prune(
+    model_name: str,
+    schedule_path: Path,
+    out: Path,
+    weights: Path | None,
+    num_classes: int | None,
+    input_size: int,
+    *,
+    as_json: bool,
+) -> None:
+    """Prune, thin and export a network; print what is left of it.
+
+    Raises:
+        InputError: The schedule, the model or the weights are wrong, or DIR cannot be written.
+        ThinningError: What the schedule prunes cannot be removed.
+    """
+    schedule = load_schedule(schedule_path)
+    torch.manual_seed(0)
+    num_classes = num_classes or _num_classes_of(weights)
+    model = create_model(model_name, num_classes)
+    check_fit(schedule, {n: tuple(p.shape) for n, p in model.named_parameters()}, model_name, num_epochs=0)
+    if weights is not None:
+        load_weights(model, weights)
+    before = all_filters(model)
+    example_NCHW = torch.zeros(1, 3, input_size, input_size)
+    engine = ScheduleEngine(model, schedule, example_NCHW, base_lr=0.1, num_epochs=0)
+    engine.prune_before_training()
+    network = Network(module=model.eval(), arch=model_name, num_classes=num_classes, kept=engine.kept)
+    files = {"model.onnx": export_onnx(model, input_size), "model.safetensors": save_network(network)}
+    _write(out, files)
+    document: dict[str, Any] = {
+        "layers": {n: {"num_filters": len(before[n]), "kept": list(kept)} for n, kept in engine.kept.items()},
+        "num_params": count_params(model),
+        "macs": count_macs(model, example_NCHW),
+        "onnx": str(out / "model.onnx"),
+        "checkpoint": str(out / "model.safetensors"),
+    }
+    if as_json:
+        print_json(document)
+        return
+    if weights is None:
+        say("No --weights were given: the weights are random.")
+    rows = [(n, layer["num_filters"], len(layer["kept"])) for n, layer in document["layers"].items()]
+    print_table(f"{model_name} after {schedule_path.name}", ("convolution", "filters", "kept"), rows)
+    say(f"{document['num_params']:,} parameters, {document['macs']:,} MACs")
+    say(f"{document['onnx']}\n{document['checkpoint']}")
+
+
+def _num_classes_of(weights: Path | None) -> int:
+    """Return the width of the last linear layer in a weights file."""
+    if weights is None:
+        return _DEFAULT_NUM_CLASSES
+    matrices = [tensor for tensor in load_state(weights).values() if tensor.dim() == 2]
+    return matrices[-1].shape[0] if matrices else _DEFAULT_NUM_CLASSES
+
+
+def _write(out: Path, files: dict[str, bytes]) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (out / name).write_bytes(content)
+    except OSError as exc:
+        raise InputError(f"--out {out}: cannot be written: {exc}.") from exc

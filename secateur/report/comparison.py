@@ -1,0 +1,55 @@
+"""The baselines and the best trial side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from secateur.leaderboard import Row
+from secateur.report.correlation import known_metrics
+from secateur.report.facts import Facts, name_of
+from secateur.report.formats import ABSENT, interval_text, metric_text, title_of
+from secateur.results import LatencyReport, TrialRecord
+
+TextTable = list[tuple[str, list[str]]]
+"""Rows: a title, and one text for each column."""
+
+
+def compared_names(facts: Facts) -> list[str]:
+    """Return what is compared: the known baselines, and the best trial if there is one."""
+    return [name_of(row) for row in _compared(facts)]
+
+
+def comparison(facts: Facts) -> TextTable:
+    """Return every metric, and what else is known of quality and speed, for each of `compared_names`."""
+    rows = _compared(facts)
+    lines = [(title_of(name), [_metric(row, name) for row in rows]) for name in known_metrics(rows)]
+    for title, read in _FURTHER.items():
+        values = [read(row.record) for row in rows]
+        if any(value is not None for value in values):
+            lines.append((title, [ABSENT if value is None else value for value in values]))
+    return lines
+
+
+def _compared(facts: Facts) -> list[Row]:
+    return [*facts.baselines, *([facts.best] if facts.best else [])]
+
+
+def _metric(row: Row, name: str) -> str:
+    if name == "latency_ratio" and row.record.latency:
+        return interval_text(row.record.latency.latency_ratio)
+    return metric_text(name, row.metrics.get(name))
+
+
+def _of_latency(read: Callable[[LatencyReport], float]) -> Callable[[TrialRecord], str | None]:
+    return lambda record: metric_text("latency_ms", read(record.latency)) if record.latency else None
+
+
+_FURTHER: dict[str, Callable[[TrialRecord], str | None]] = {
+    "test top1 %": lambda record: metric_text("top1", record.test.top1) if record.test else None,
+    "total latency ms, p90": _of_latency(lambda latency: latency.total_latency_ms.p90),
+    "compile ms": _of_latency(lambda latency: latency.compile_ms),
+    "first inference ms": _of_latency(lambda latency: latency.first_inference_ms),
+    "timed rounds": lambda record: f"{record.latency.num_rounds:,}" if record.latency else None,
+    "validation images": lambda record: f"{record.compressed.validation.num_images:,}" if record.compressed else None,
+    "test images": lambda record: f"{record.test.num_images:,}" if record.test else None,
+}

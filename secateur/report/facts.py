@@ -1,0 +1,123 @@
+"""What a report says, worked out once from the records; the page, the Markdown and the plots only write it down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from secateur.config import Constraint, Study
+from secateur.leaderboard import Row, leaderboard
+from secateur.report.formats import parameter_text, short_names
+from secateur.results import BASELINES, UNPRUNED, StudyResults, TrialRecord, metrics_of
+
+Kind = Literal["front", "feasible", "infeasible", "noisy", "suspect", "failed", "pending", "unpruned", "off_the_shelf"]
+
+KINDS: dict[Kind, str] = {
+    "front": "on the front",
+    "feasible": "completed",
+    "infeasible": "constraints not met",
+    "noisy": "noisy measurement",
+    "suspect": "predicts one class only",
+    "failed": "failed",
+    "pending": "not finished",
+    "unpruned": "unpruned",
+    "off_the_shelf": "off the shelf",
+}
+"""What a record is shown as, in the order of the legend."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """A study's results, digested."""
+
+    study: Study
+    baselines: tuple[Row, ...]
+    """Unpruned first."""
+    rows: tuple[Row, ...]
+    """Every trial, best first."""
+    best: Row | None
+    """The first feasible trial; None if there is none yet."""
+    names: Mapping[str, str]
+    """Parameter -> what it is called where there is little room."""
+    bounds: Mapping[str, float | None]
+    """Constraint as the study writes it -> its number; None while the baseline is not known."""
+
+    @property
+    def objectives(self) -> Mapping[str, Literal["minimize", "maximize"]]:
+        """Metric -> direction."""
+        return self.study.search.objectives
+
+    @property
+    def words(self) -> Mapping[Kind, str]:
+        """What a record is shown as, in words; with one objective the front is the best trial."""
+        return KINDS if len(self.objectives) > 1 else {**KINDS, "front": "best"}
+
+    def settings(self, record: TrialRecord) -> dict[str, str]:
+        """Return a record's parameters as they are shown: short name -> value."""
+        return {self.names.get(name, name): parameter_text(value) for name, value in record.parameters.items()}
+
+    @property
+    def records(self) -> tuple[TrialRecord, ...]:
+        """All records, baselines first."""
+        return tuple(row.record for row in (*self.baselines, *self.rows))
+
+    @property
+    def in_order(self) -> list[Row]:
+        """Every trial, by number."""
+        return sorted(self.rows, key=lambda row: row.record.index)
+
+    @property
+    def usable(self) -> list[Row]:
+        """The trials whose figures may be compared, best first."""
+        return [row for row in self.rows if row.record.is_usable]
+
+    def baseline(self, label: str) -> Row | None:
+        """Return a baseline's row, if it is known."""
+        return next((row for row in self.baselines if row.record.label == label), None)
+
+
+def gather(results: StudyResults) -> Facts:
+    """Digest the records of a study."""
+    rows = tuple(leaderboard(results))
+    unpruned = results.baselines.get(UNPRUNED)
+    baselines = [results.baselines[name] for name in BASELINES if name in results.baselines]
+    study = Study.model_validate(results.study)
+    used = (name for record in results.trials for name in record.parameters)
+    return Facts(
+        study=study,
+        baselines=tuple(
+            Row(record=record, metrics=metrics_of(record, unpruned), is_feasible=False, is_on_front=False)
+            for record in baselines
+        ),
+        rows=rows,
+        best=next((row for row in rows if row.is_feasible), None),
+        names=short_names(list(dict.fromkeys([*study.search.parameters, *used]))),
+        bounds={text: _bound(Constraint.parse(text), results) for text in study.search.constraints},
+    )
+
+
+def _bound(constraint: Constraint, results: StudyResults) -> float | None:
+    try:
+        return constraint.bound(results.baseline_metrics)
+    except KeyError:
+        return None
+
+
+def kind_of(row: Row) -> Kind:
+    """Tell what a row is shown as; a doubtful measurement is shown as such even on the front."""
+    record = row.record
+    if record.method == "baseline":
+        return "unpruned" if record.label == UNPRUNED else "off_the_shelf"
+    if record.state in {"proposed", "compressed"}:
+        return "pending"
+    if record.state in ("noisy", "suspect", "failed"):
+        return record.state
+    if row.is_on_front:
+        return "front"
+    return "feasible" if row.is_feasible else "infeasible"
+
+
+def name_of(row: Row) -> str:
+    """Return ``trial 12``, ``unpruned`` or ``off the shelf``."""
+    return KINDS[kind_of(row)] if row.record.method == "baseline" else f"trial {row.record.label}"

@@ -1,0 +1,64 @@
+"""Compress a trial: prune, thin, retrain, export. And test a finalist, which needs the same images."""
+
+from __future__ import annotations
+
+import time
+
+from secateur.candidate import Workshop
+from secateur.errors import ExportError, StudyError, ThinningError, TrainingError
+from secateur.results import UNPRUNED, Failure, TrialRecord
+from secateur.steps.record import now, versions
+from secateur.store import StudyFiles
+
+
+def compress(workshop: Workshop, files: StudyFiles, label: str) -> TrialRecord:
+    """Prune, retrain and export a proposed trial (or baseline), and write its record.
+
+    A network that cannot be thinned, trained or exported makes a failed trial. What is wrong with the study, the
+    store or the machine is raised, and leaves the trial as it was.
+
+    Raises:
+        InputError: The study is wrong: its dataset, its weights.
+        StoreError: The store could not read or write.
+    """
+    record = files.read_record(label)
+    if record.state != "proposed":
+        return record
+    started = time.perf_counter()
+    try:
+        if label == UNPRUNED:
+            compressed, is_reused = workshop.make_unpruned()
+        else:
+            compressed, is_reused = workshop.make_candidate(_unpruned_checkpoint(files), record.parameters)
+    except (ThinningError, TrainingError, ExportError) as exc:
+        failure = Failure(phase="compress", type=type(exc).__name__, message=str(exc))
+        record = record.model_copy(update={"state": "failed", "failure": failure, "finished_at": now()})
+    else:
+        record = record.model_copy(
+            update={
+                "state": "compressed",
+                "compressed": compressed,
+                "is_reused": is_reused,
+                "seconds": {**record.seconds, "compress": time.perf_counter() - started},
+                "versions": {**record.versions, **versions()},
+            }
+        )
+    files.write_record(record)
+    return record
+
+
+def _unpruned_checkpoint(files: StudyFiles) -> str:
+    unpruned = files.read_record(UNPRUNED)
+    if unpruned.compressed is None:
+        raise StudyError(f"study {files.name!r}: there is no unpruned network: {unpruned.failure}.")
+    return unpruned.compressed.checkpoint
+
+
+def test(workshop: Workshop, files: StudyFiles, label: str) -> TrialRecord:
+    """Evaluate a finalist (or baseline) on test data, once, and note the access in its record."""
+    record = files.read_record(label)
+    if record.test is None and record.compressed is not None:
+        scores = workshop.test(record.compressed.checkpoint, now())
+        record = record.model_copy(update={"test": scores})
+        files.write_record(record)
+    return record

@@ -1,0 +1,63 @@
+"""Open a study: write it down as run, or go on with the one that is there."""
+
+from __future__ import annotations
+
+import yaml
+
+from secateur.candidate import check_study
+from secateur.config import Study
+from secateur.errors import StudyError
+from secateur.steps.source import stored_study
+from secateur.store import StudyFiles
+
+_MAY_CHANGE = {"budget"}
+"""Fields that a study may be continued with, other than it was begun."""
+
+
+def open_study(
+    files: StudyFiles, study: Study, *, trials: int | None = None, additional_trials: int = 0, fresh: bool = False
+) -> Study:
+    """Check a study, and write it down with its schedule and all defaults; an earlier one of its name goes on.
+
+    Args:
+        files: Of the study.
+        study: As the user wrote it.
+        trials: In all, instead of the study's own budget.
+        additional_trials: More than the earlier study was to have. One that did not get there (its process was
+            killed) is first brought to its own end, so that repeating the call does not add up.
+        fresh: Forget the trials of an earlier study of this name. (Networks and latencies it found are reused.)
+
+    Raises:
+        InputError: The study is wrong, or an earlier one of its name was another.
+    """
+    study = check_study(study)
+    if fresh:
+        files.remove()
+    earlier = stored_study(files) if files.exists() else None
+    if earlier is not None and (changes := _differences(earlier, study)):
+        raise StudyError(
+            f"study {study.name!r} in {files.store.url} was begun with other settings: {'; '.join(changes)}. "
+            "Give the new study another name (--set name=...), or start over with --fresh."
+        )
+    num_trials = trials or study.budget.trials
+    if additional_trials and earlier is not None:
+        num_known = len(files.trials())
+        num_trials = earlier.budget.trials if num_known < earlier.budget.trials else num_known + additional_trials
+    study = study.model_copy(update={"budget": study.budget.model_copy(update={"trials": num_trials})})
+    if earlier != study:
+        files.write_study_yaml(study.to_yaml())
+    return study
+
+
+def _differences(earlier: Study, study: Study) -> list[str]:
+    was, now = (yaml.safe_load(version.to_yaml()) for version in (earlier, study))
+    return [
+        change for field in was if field not in _MAY_CHANGE for change in _changes(field, was[field], now.get(field))
+    ]
+
+
+def _changes(name: str, was: object, now: object) -> list[str]:
+    if isinstance(was, dict) and isinstance(now, dict):
+        keys = dict.fromkeys([*was, *now])
+        return [change for key in keys for change in _changes(f"{name}.{key}", was.get(key), now.get(key))]
+    return [] if was == now else [f"{name} was {was!r}, is {now!r}"]

@@ -1,0 +1,165 @@
+"""A lease on a study: two sweeps of one study must not run at the same time.
+
+The holder writes who it is and until when, and renews that; whoever finds a lease that has expired, or whose process is
+gone from the same machine, takes it over. Times are wall clock: the hosts' clocks may differ by as much as `_VALIDITY`
+exceeds the holder's interval of renewal (every 20 s: by 40 s) before a lease that is alive looks expired. A clock that
+lags only makes its host wait longer.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psutil
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from secateur.errors import NotFoundError, StoreError, StudyBusyError
+from secateur.store.protocol import Store
+from secateur.store.study_files import lease_key
+
+_VALIDITY = timedelta(seconds=60)
+_SETTLE_S = 0.5
+_START_TOLERANCE_S = 2.0
+
+
+class Lease(BaseModel):
+    """Who runs a study."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    holder: str
+    """Random; no two holders have the same."""
+    host: str
+    machine: str
+    """Where a pid means something: one boot of one kernel, one pid namespace. Cloned hosts may share a name."""
+    pid: int
+    process_started_at: float
+    """Seconds since the epoch: pids are used again."""
+    since: AwareDatetime
+    expires_at: AwareDatetime
+    activity: str
+    """What is being done, in words."""
+    server_url: str | None
+    """Where the sweep's Prefect server answers."""
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether its holder has certainly, or long enough, not been heard of."""
+        return datetime.now(UTC) > self.expires_at or (self.machine == _machine() and not self._is_process_alive())
+
+    def _is_process_alive(self) -> bool:
+        try:
+            process = psutil.Process(self.pid)
+            # The system derives a start time from the clock of that moment: it moves when the clock is set.
+            is_same = abs(process.create_time() - self.process_started_at) < _START_TOLERANCE_S
+            return is_same and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+
+class StudyLease:
+    """This process's claim on one study."""
+
+    def __init__(self, store: Store, study: str, *, server_url: str | None = None) -> None:
+        self._store = store
+        self._study = study
+        self._key = lease_key(study)
+        now = datetime.now(UTC)
+        self._lease = Lease(
+            holder=uuid.uuid4().hex,
+            host=socket.gethostname(),
+            machine=_machine(),
+            pid=os.getpid(),
+            process_started_at=psutil.Process().create_time(),
+            since=now,
+            expires_at=now + _VALIDITY,
+            activity="starting",
+            server_url=server_url,
+        )
+
+    def acquire(self) -> None:
+        """Take the lease; the holder is to `renew` it every 20 s.
+
+        Raises:
+            StudyBusyError: Somebody else holds it.
+        """
+        now = datetime.now(UTC)
+        self._lease = self._lease.model_copy(update={"since": now, "expires_at": now + _VALIDITY})
+        while not self._store.put(self._key, self._data(), if_absent=True):
+            current = _read(self._store, self._study)
+            if current is None:  # released just now
+                continue
+            if current.is_stale:
+                self._take_over()
+            elif current.holder != self._lease.holder:  # ours if the answer to an earlier attempt was lost
+                raise self._busy(current)
+            return
+
+    def _take_over(self) -> None:
+        self._store.put(self._key, self._data())
+        # Of several that find the same stale lease, the last to write wins. Each gives the others time to have written
+        # before it looks: far longer than reading and writing takes.
+        time.sleep(_SETTLE_S)
+        current = _read(self._store, self._study)
+        if current is None or current.holder != self._lease.holder:
+            raise self._busy(current)
+
+    def renew(self, activity: str | None = None) -> None:
+        """Hold the lease for another while, and say what is being done; None: the same as before.
+
+        Raises:
+            StudyBusyError: Somebody took it over: this process was silent for too long, and has to stop.
+        """
+        current = _read(self._store, self._study)
+        if current is not None and current.holder != self._lease.holder:
+            raise self._busy(current)
+        self._lease = self._lease.model_copy(
+            update={"expires_at": datetime.now(UTC) + _VALIDITY, "activity": activity or self._lease.activity}
+        )
+        self._store.put(self._key, self._data())
+
+    def release(self) -> None:
+        """Give the lease back, if it is still ours."""
+        current = _read(self._store, self._study)
+        if current is not None and current.holder == self._lease.holder:
+            self._store.delete(self._key)
+
+    def _data(self) -> bytes:
+        return self._lease.model_dump_json(indent=1).encode()
+
+    def _busy(self, current: Lease | None) -> StudyBusyError:
+        if current is None:
+            return StudyBusyError(f"study {self._study!r}: another sweep began and ended meanwhile; start again.")
+        return StudyBusyError(
+            f"study {self._study!r} is being run by process {current.pid} on {current.host!r}"
+            f" since {current.since:%Y-%m-%d %H:%M:%S} UTC ({current.activity}). Wait for it, or say"
+            f" 'secateur cancel {self._study}'; if that process is gone, its claim ends"
+            f" at {current.expires_at:%H:%M:%S} UTC."
+        )
+
+
+def read_lease(store: Store, study: str) -> Lease | None:
+    """Return who runs a study; None if nobody does, or nobody who is still alive."""
+    lease = _read(store, study)
+    return None if lease is None or lease.is_stale else lease
+
+
+def _read(store: Store, study: str) -> Lease | None:
+    key = lease_key(study)
+    try:
+        return Lease.model_validate_json(store.get(key))
+    except NotFoundError:
+        return None
+    except ValidationError as exc:
+        problem = exc.errors(include_url=False)[0]["msg"]
+        raise StoreError(f"{store.url}: {key!r} is no lease: {problem}. Delete it if no sweep is running.") from None
+
+
+def _machine() -> str:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"

@@ -1,0 +1,71 @@
+"""The moments of training at which a compression schedule acts."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from secateur.results import Scores
+
+
+class Callbacks(Protocol):
+    """Called by `train` in this order (Distiller's driver loop).
+
+    ::
+
+        for each epoch:
+            on_epoch_begin
+            for each minibatch:
+                on_minibatch_begin, forward, before_backward, backward,
+                before_optimizer_step, optimizer step, on_minibatch_end
+            evaluate on validation images
+            on_epoch_end
+
+    Whatever they raise ends the training and reaches its caller.
+    """
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Act before epoch `epoch`, counted from 0."""
+
+    def on_minibatch_begin(self, epoch: int, minibatch: int, num_minibatches: int) -> None:
+        """Act before the forward pass: the network may be masked, and even made smaller, here.
+
+        The momentum of a parameter that has been replaced or resized starts anew.
+        """
+
+    def before_backward(self, loss: Tensor) -> Tensor:
+        """Return the loss to descend on: `loss`, the minibatch's cross entropy, and any regularisation."""
+
+    def before_optimizer_step(self) -> None:
+        """Act when gradients are there and weights still unchanged."""
+
+    def on_minibatch_end(self, epoch: int, minibatch: int, num_minibatches: int) -> None:
+        """Act after the optimizer's step."""
+
+    def on_epoch_end(self, epoch: int, optimizer: Optimizer, validation: Scores) -> None:
+        """Act after the evaluation: the place to set the next epoch's learning rate in `optimizer`."""
+
+
+class NoCallbacks(Callbacks):
+    """Training without a schedule; also a base for callbacks that need few of the moments."""
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Do nothing."""
+
+    def on_minibatch_begin(self, epoch: int, minibatch: int, num_minibatches: int) -> None:
+        """Do nothing."""
+
+    def before_backward(self, loss: Tensor) -> Tensor:
+        """Return the loss as it is."""
+        return loss
+
+    def before_optimizer_step(self) -> None:
+        """Do nothing."""
+
+    def on_minibatch_end(self, epoch: int, minibatch: int, num_minibatches: int) -> None:
+        """Do nothing."""
+
+    def on_epoch_end(self, epoch: int, optimizer: Optimizer, validation: Scores) -> None:
+        """Do nothing."""

@@ -1,0 +1,36 @@
+"""Tasks of the GPU host: compress a trial, test a finalist."""
+
+from __future__ import annotations
+
+import asyncio
+
+from prefect import task
+from prefect.logging import get_run_logger
+
+from secateur.candidate import Workshop
+from secateur.results import TrialRecord
+from secateur.steps.compress import compress, test
+from secateur.store import StudyFiles
+from tasks.settings import RETRIED
+
+
+@task(task_run_name="compress {label}", **RETRIED)
+async def compress_trial(workshop: Workshop, files: StudyFiles, label: str) -> TrialRecord:
+    """Prune, thin, retrain, evaluate and export one trial."""
+    record = await asyncio.to_thread(compress, workshop, files, label)
+    log = get_run_logger()
+    if record.failure is not None:
+        log.warning("trial %s failed: %s", label, record.failure.message)
+    elif record.compressed is not None:
+        scores = record.compressed.validation
+        log.info("trial %s: top1 %.2f, %d parameters", label, scores.top1, record.compressed.num_params)
+    return record
+
+
+@task(task_run_name="test {label}", **RETRIED)
+async def test_finalist(workshop: Workshop, files: StudyFiles, label: str) -> TrialRecord:
+    """Evaluate one finalist on test data."""
+    record = await asyncio.to_thread(test, workshop, files, label)
+    if record.test is not None:
+        get_run_logger().info("trial %s: top1 %.2f on test data", label, record.test.top1)
+    return record

@@ -1,0 +1,68 @@
+"""Who runs a study, and whether it is to go on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from prefect import task
+
+from secateur import progress
+from secateur.errors import StoreUnavailableError, StudyCancelledError
+from secateur.store import Control, StudyFiles, StudyLease
+from tasks.settings import RETRIED
+
+_RENEWAL_S = 20.0
+_POLL_S = 1.0
+
+
+@task(task_run_name="look for orders", **RETRIED)
+async def wanted(files: StudyFiles) -> Control:
+    """Return what somebody wants of the sweep: run, pause or cancel."""
+    return await asyncio.to_thread(files.read_control)
+
+
+async def obey(files: StudyFiles) -> None:
+    """Wait while the study is paused.
+
+    Raises:
+        StudyCancelledError: Somebody cancelled it. The order is carried out by this, and forgotten.
+    """
+    is_told = False
+    while (order := await wanted(files)) == "pause":
+        if not is_told:
+            progress.message(f"{files.name} is paused; 'secateur resume {files.name}' lets it go on.")
+            is_told = True
+        await asyncio.sleep(_POLL_S)
+    if order == "cancel":
+        files.write_control("run")
+        raise StudyCancelledError(
+            f"study {files.name!r} was cancelled; what it found is kept, and it can be continued."
+        )
+
+
+@asynccontextmanager
+async def hold(files: StudyFiles, server_url: str | None) -> AsyncIterator[StudyLease]:
+    """Hold the study for as long as the context lasts: no other sweep may run it.
+
+    Raises:
+        StudyBusyError: Another sweep does.
+    """
+    lease = StudyLease(files.store, files.name, server_url=server_url)
+    await asyncio.to_thread(lease.acquire)
+    keeper = asyncio.create_task(_keep(lease))
+    try:
+        yield lease
+    finally:
+        keeper.cancel()
+        with suppress(asyncio.CancelledError):
+            await keeper
+        lease.release()
+
+
+async def _keep(lease: StudyLease) -> None:
+    while True:
+        await asyncio.sleep(_RENEWAL_S)
+        with suppress(StoreUnavailableError):  # the next try comes in time
+            await asyncio.to_thread(lease.renew)

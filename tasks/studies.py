@@ -1,0 +1,45 @@
+"""Tasks of the control host: open a study, propose trials, publish what is known."""
+
+from __future__ import annotations
+
+import asyncio
+
+from prefect import task
+from prefect.logging import get_run_logger
+
+from secateur.config import Study
+from secateur.results import StudyResults, TrialRecord
+from secateur.steps.open import open_study as open_
+from secateur.steps.propose import observe as observe_
+from secateur.steps.propose import propose as propose_
+from secateur.store import StudyFiles
+from tasks.settings import RETRIED
+
+
+@task(task_run_name="open {study.name}", **RETRIED)
+async def open_study(
+    files: StudyFiles, study: Study, trials: int | None, additional_trials: int, *, fresh: bool
+) -> Study:
+    """Check a study and write it down as run."""
+    return await asyncio.to_thread(open_, files, study, trials=trials, additional_trials=additional_trials, fresh=fresh)
+
+
+@task(task_run_name="propose up to {count}", **RETRIED)
+async def propose(files: StudyFiles, study: Study, results: StudyResults, count: int) -> list[TrialRecord]:
+    """Choose the next trials and write their records, the optimiser's state first."""
+    records = await asyncio.to_thread(propose_, files, study, results, count)
+    for record in records:
+        get_run_logger().info("trial %s (%s): %s", record.label, record.method, record.parameters)
+    return records
+
+
+@task(task_run_name="tell the optimiser", **RETRIED)
+async def observe(files: StudyFiles, study: Study, results: StudyResults) -> None:
+    """Let the optimiser know a batch's outcome, and store its state."""
+    await asyncio.to_thread(observe_, files, study, results)
+
+
+@task(task_run_name="read {files.name}", **RETRIED)
+async def read_results(files: StudyFiles) -> StudyResults:
+    """Read all records of a study."""
+    return await asyncio.to_thread(files.results)

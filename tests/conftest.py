@@ -1,0 +1,16 @@
+"""Fixtures that tests of several packages share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.s3_server import s3_service
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A real S3 service: the environment variables by which `open_store` reaches it."""
+    with s3_service(tmp_path_factory.mktemp("s3")) as environment:
+        yield environment
