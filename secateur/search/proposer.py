@@ -80,19 +80,6 @@ def propose(
     )
 
 
-def optimiser_state(
-    study: Study,
-    base_values: Mapping[str, ParameterValue],
-    records: Sequence[TrialRecord],
-    baselines: Mapping[str, Mapping[str, float]],
-) -> dict[str, Any] | None:
-    """Return what Ax would know of a study, as `Proposal.optimiser_state`; None if its method is not bayes."""
-    if study.search.method != "bayes":
-        return None
-    space = Space.from_search(study.search, base_values)
-    return _optimiser(study, space, Goal.from_search(study.search, baselines), records, ()).to_json()
-
-
 def snapshot(
     study: Study,
     base_values: Mapping[str, ParameterValue],

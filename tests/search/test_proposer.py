@@ -13,7 +13,7 @@ from secateur.config import Study
 from secateur.errors import SearchError, StudyError
 from secateur.results import TrialRecord
 from secateur.search import proposer
-from secateur.search.proposer import Proposal, optimiser_state, propose
+from secateur.search.proposer import Proposal, propose, snapshot
 from secateur.search.sampling import random_point, sobol_point
 from secateur.search.space import Space, grid_points
 from tests.factories import make_record
@@ -158,10 +158,16 @@ def test_state_holds_every_trial_and_proposal() -> None:
     state = next_points(study, records, 2).optimiser_state
     assert state is not None
     assert len(state["experiment"]["trials"]) == 5
-    after = optimiser_state(study, BASE_VALUES, records, BASELINES)
+    after = snapshot(study, BASE_VALUES, records, BASELINES)
     assert after is not None
     assert len(after["experiment"]["trials"]) == 3
-    assert optimiser_state(make_search_study(method="random"), BASE_VALUES, records, BASELINES) is None
+
+
+def test_no_state_before_the_model_is_asked_nor_without_one() -> None:
+    study = make_search_study(initial_trials=3)
+    records = [evaluate(point) for point in next_points(study, [], 2).points]
+    assert snapshot(study, BASE_VALUES, records, BASELINES) is None
+    assert snapshot(make_search_study(method="random"), BASE_VALUES, records, BASELINES) is None
 
 
 def test_bayes_finds_a_better_front_than_chance() -> None:
