@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from typing import Literal
 
 from prefect import flow
 
 from secateur import progress
 from secateur.candidate import Workshop
+from secateur.results import UNPRUNED
 from secateur.steps.source import stored_study
 from secateur.store import StudyFiles, open_store
 from tasks.candidates import compress_trial, test_finalist
@@ -27,8 +30,29 @@ async def compress(study: str, labels: list[str], store: str, action: Literal["c
     files = StudyFiles(open_store(store), study)
     workshop = Workshop(study=stored_study(files), store=files.store)
     step = compress_trial if action == "compress" else test_finalist
-    for label in labels:
-        if await wanted(files) != "run":
-            return  # what is left stays as it is
-        with progress.track(f"{action} {label}"):
-            await step(workshop, files, label)
+    num_at_once, num_threads = share_cores(len(labels), os.cpu_count() or 1, has_gpu=workshop.device == "cuda")
+    slots = asyncio.Semaphore(num_at_once)
+
+    async def run(label: str) -> None:
+        async with slots:
+            if await wanted(files) == "run":  # else it stays as it is
+                with progress.track(f"{action} {label}"):
+                    await step(workshop, files, label, num_threads)
+
+    if UNPRUNED in labels:  # the others begin with it
+        await run(UNPRUNED)
+    outcomes = await asyncio.gather(*(run(label) for label in labels if label != UNPRUNED), return_exceptions=True)
+    # Not before all have ended: what the others computed is kept.
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+
+
+def share_cores(num_candidates: int, num_cores: int, *, has_gpu: bool) -> tuple[int, int]:
+    """Return how many candidates to train at once, and with how many CPU threads each.
+
+    On a CPU, small networks one thread each beat one network with all threads: its threads would wait for one another
+    at every layer, which on a machine that has anything else to do takes ten times as long. A GPU takes one at a time.
+    """
+    num_at_once = 1 if has_gpu else min(num_candidates, num_cores)
+    return num_at_once, max(1, num_cores // num_at_once)

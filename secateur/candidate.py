@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -45,6 +46,12 @@ _COSINE = {
     "policies": [{"lr_scheduler": {"instance_name": "cosine"}, "starting_epoch": 0, "frequency": 1}],
 }
 """How the unpruned network's learning rate falls, as a schedule; its length is filled in."""
+
+_TRACING = threading.Lock()
+"""torch's exporter and torch-pruning keep global state: candidates that are trained side by side take turns there."""
+
+_LOADING = threading.Lock()
+"""The first candidate loads the images, the others wait for them."""
 
 _IDENTITY_VERSION = 1
 """Part of every cache key: raised when the same inputs come to give other networks."""
@@ -122,7 +129,8 @@ class Workshop:
     @cached_property
     def splits(self) -> Splits:
         """The images."""
-        return _load_splits(self.study.dataset)
+        with _LOADING:
+            return _load_splits(self.study.dataset)
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -189,7 +197,7 @@ class Workshop:
         """
         training, watch = self.study.training, Stopwatch()
         schedule = self.schedule.with_parameters(parameters)
-        with watch.phase("prune"):
+        with watch.phase("prune"), _TRACING:
             dense = rebuild(get_object(self.store, unpruned_key))
             engine = ScheduleEngine(
                 dense.module,
@@ -264,7 +272,7 @@ class Workshop:
         with watch.phase("evaluate"):
             validation = self._with_others(validation, module, self.splits.validation)
         module.cpu()
-        with watch.phase("export"):
+        with watch.phase("export"), _TRACING:
             content = export_onnx(module, self.splits.input_size)
         with watch.phase("store"):
             onnx, checkpoint = put_object(self.store, content), put_object(self.store, save_network(network))

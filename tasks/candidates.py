@@ -15,9 +15,9 @@ from tasks.settings import RETRIED
 
 
 @task(task_run_name="compress {label}", **RETRIED)
-async def compress_trial(workshop: Workshop, files: StudyFiles, label: str) -> TrialRecord:
+async def compress_trial(workshop: Workshop, files: StudyFiles, label: str, num_threads: int) -> TrialRecord:
     """Prune, thin, retrain, evaluate and export one trial."""
-    record = await asyncio.to_thread(compress, workshop, files, label)
+    record = await asyncio.to_thread(compress, workshop, files, label, num_threads)
     log = get_run_logger()
     if record.failure is not None:
         log.warning("trial %s failed: %s", label, record.failure.message)
@@ -28,9 +28,9 @@ async def compress_trial(workshop: Workshop, files: StudyFiles, label: str) -> T
 
 
 @task(task_run_name="test {label}", **RETRIED)
-async def test_finalist(workshop: Workshop, files: StudyFiles, label: str) -> TrialRecord:
+async def test_finalist(workshop: Workshop, files: StudyFiles, label: str, num_threads: int) -> TrialRecord:
     """Evaluate one finalist on test data."""
-    record = await asyncio.to_thread(test, workshop, files, label)
+    record = await asyncio.to_thread(test, workshop, files, label, num_threads)
     if record.test is not None:
         get_run_logger().info("trial %s: top1 %.2f on test data", label, record.test.top1)
     return record

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import torch
 
 from tests.s3_server import s3_service
+
+# Two threads on a busy machine wait for one another at every operation: tiny networks are faster with one.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -110,7 +110,7 @@ def write_report_copies(results: StudyResults, store: str) -> Path:
     Raises:
         SecateurError: It cannot be written.
     """
-    folder = RUNS / results.study["name"]
+    folder = RUNS / str(results.study["name"])
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "report.html").write_text(render_html(results), encoding="utf-8")

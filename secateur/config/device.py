@@ -15,7 +15,7 @@ from secateur.errors import StudyError, did_you_mean
 class DeviceProfile(BaseModel):
     """How one model is timed on one edge device."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str = Field("", description="The profile's name; by default its file's.")
     device: str = Field("CPU", description="OpenVINO device name: CPU, GPU, NPU.")

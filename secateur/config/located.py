@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -53,17 +53,19 @@ def parse_yaml(text: str, source: str, error: type[InputError]) -> Located:
     """Parse one YAML mapping; see `load_yaml`."""
     try:
         node = yaml.compose(text, yaml.SafeLoader)
-        value = yaml.safe_load(text)
+        document = Located(value=yaml.safe_load(text), source=source)
+        if node is not None:
+            _note_places(node, (), document)
     except yaml.YAMLError as exc:
         mark = getattr(exc, "problem_mark", None)
         where = f"{source}:{mark.line + 1}" if mark else source
         raise error(f"{where}: this is not YAML: {getattr(exc, 'problem', None) or exc}.") from None
+    except ValueError as exc:  # such as the 45th of a month
+        raise error(f"{source}: this is not YAML: {exc}.") from None
     except RecursionError:
         raise error(f"{source}: this is not YAML anyone means: it is nested too deeply.") from None
-    if not isinstance(value, dict) or node is None:
-        raise error(f"{source}: expected a mapping of keys to values, got {type(value).__name__}.")
-    document = Located(value=value, source=source)
-    _note_places(node, (), document)
+    if not isinstance(document.value, dict):
+        raise error(f"{source}: expected a mapping of keys to values, got {type(document.value).__name__}.")
     return document
 
 
@@ -98,27 +100,34 @@ def validate(model: type[M], document: Located, error: type[InputError], *, base
 
 
 def _problem(model: type[BaseModel], document: Located, details: dict[str, Any]) -> str:
-    location: Location = details["loc"]
+    # Some parts of pydantic's locations nobody wrote: a union's branches, tagged <...> here, and "[key]".
+    location: Location = tuple(part for part in details["loc"] if not str(part).startswith(("<", "[")))
     name = ".".join(str(part) for part in location)
-    if details["type"] == "extra_forbidden":
+    if isinstance(cause := details.get("ctx", {}).get("error"), InputError):
+        what = str(cause)
+    elif details["type"] == "extra_forbidden":
         known = _fields_at(model, location[:-1])
         what = f"unknown key {name!r}.{did_you_mean(str(location[-1]), known)}"
     elif details["type"] == "missing":
         what = f"{name!r} is missing."
     else:
         reason = details["msg"].removeprefix("Value error, ").rstrip(".")
-        got = "" if isinstance(details["input"], dict) else f", got {details['input']!r}"
+        is_told = isinstance(details["input"], dict) or ", got " in reason
+        got = "" if is_told else f", got {details['input']!r}"
         what = f"{name!r}: {reason}{got}." if name else f"{reason}."
     return f"{document.at(location)}: {what}"
 
 
 def _fields_at(model: type[BaseModel], location: Location) -> list[str]:
-    """Return the field names of the model nested at `location`, as far as annotations tell."""
+    """Return the field names of the models that may stand at `location`."""
+    models = [model]
     for part in location:
-        info = model.model_fields.get(str(part))
-        candidates = [info.annotation, *getattr(info.annotation, "__args__", ())] if info else []
-        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        if not nested:
-            return []
-        model = nested[0]
-    return list(model.model_fields)
+        fields = [model.model_fields[str(part)] for model in models if str(part) in model.model_fields]
+        models = [nested for field in fields for nested in _models_in(field.annotation)] or models
+    return [field.alias or name for model in models for name, field in model.model_fields.items()]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [nested for argument in get_args(annotation) for nested in _models_in(argument)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,9 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -62,12 +65,23 @@ def _relative_to_file(value: Any, info: ValidationInfo) -> Any:
     return value
 
 
+def _check_number(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError("expected a number")
+    return value
+
+
+def _check_number_or_text(value: Any) -> Any:
+    return value if isinstance(value, str) else _check_number(value)
+
+
 FilePath = Annotated[Path, BeforeValidator(_relative_to_file)]
 MetricName = Annotated[str, AfterValidator(_check_identifier)]
+Number = Annotated[int | float, BeforeValidator(_check_number)]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class FromTest(_Frozen):
@@ -76,7 +90,7 @@ class FromTest(_Frozen):
     from_: Literal["test"] = Field("test", alias="from")
     files: Literal["even", "odd"] = Field("even", description="File (or image) numbers that validate; the others test.")
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, serialize_by_alias=True)
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
 
 
 class Normalize(_Frozen):
@@ -86,12 +100,22 @@ class Normalize(_Frozen):
     std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 
 
+def _kind_of_validation(value: Any) -> str:
+    return "<from test>" if isinstance(value, dict | FromTest) else "<number>"
+
+
+Validation = Annotated[
+    Annotated[int, Field(ge=1), Tag("<number>")] | Annotated[FromTest, Tag("<from test>")],
+    Discriminator(_kind_of_validation),
+]
+
+
 class Dataset(_Frozen):
     """Images, and how they are split."""
 
     name: str = Field(description="digits, cifar10, cifar100, imagefolder:PATH, or python:package.module:function.")
     root: FilePath | None = Field(None, description="Where downloads are kept; by default ~/.cache/secateur.")
-    validation: Annotated[int, Field(ge=1)] | FromTest | None = Field(
+    validation: Validation | None = Field(
         None, description="Images carved from the training part, or {from: test, files: even}; by default a sixth."
     )
     normalize: Normalize | None = Field(None, description="By default the dataset's own.")
@@ -115,9 +139,9 @@ class Dataset(_Frozen):
 class Range(_Frozen):
     """An interval a parameter is searched in; with a `step`, a grid can be laid over it."""
 
-    min: int | float
-    max: int | float
-    step: Annotated[int | float, Field(gt=0)] | None = None
+    min: Number
+    max: Number
+    step: Annotated[Number, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Range:
@@ -129,14 +153,25 @@ class Range(_Frozen):
 class Choice(_Frozen):
     """A parameter that takes one of several values."""
 
-    values: Annotated[tuple[ParameterValue, ...], Field(min_length=2)]
+    values: Annotated[
+        tuple[Annotated[ParameterValue, BeforeValidator(_check_number_or_text)], ...], Field(min_length=2)
+    ]
+
+
+def _kind_of_parameter(value: Any) -> str:
+    return "<choice>" if isinstance(value, Choice) or (isinstance(value, dict) and "values" in value) else "<range>"
+
+
+Parameter = Annotated[
+    Annotated[Range, Tag("<range>")] | Annotated[Choice, Tag("<choice>")], Discriminator(_kind_of_parameter)
+]
 
 
 class Search(_Frozen):
     """What is varied, and what for."""
 
     method: Literal["bayes", "random", "grid"] = "bayes"
-    parameters: Annotated[dict[str, Range | Choice], Field(min_length=1)] = Field(
+    parameters: Annotated[dict[str, Parameter], Field(min_length=1)] = Field(
         description="'<entry>.<field>' of the compression schedule -> what it may be."
     )
     objectives: Annotated[dict[MetricName, Literal["minimize", "maximize"]], Field(min_length=1)]
@@ -188,6 +223,15 @@ class Budget(_Frozen):
     parallel: int = Field(4, ge=1, description="Trials in a batch.")
 
 
+def _kind_of_schedule(value: Any) -> str:
+    return "<schedule>" if isinstance(value, dict) else "<file>"
+
+
+ScheduleSource = Annotated[
+    Annotated[FilePath, Tag("<file>")] | Annotated[dict[str, Any], Tag("<schedule>")], Discriminator(_kind_of_schedule)
+]
+
+
 class Study(_Frozen):
     """One search, complete. `schedule` and `device` may stand in files of their own or here."""
 
@@ -195,9 +239,9 @@ class Study(_Frozen):
     model: str = Field(description="resnet20_cifar, resnet56_cifar, or python:package.module:factory.")
     weights: FilePath | None = Field(None, description="safetensors, npz or pt; absent: the baseline flow trains them.")
     dataset: Dataset
-    schedule: FilePath | dict[str, Any] = Field(description="A Distiller compression schedule.")
-    device: FilePath | DeviceProfile = Field(
-        default_factory=lambda: load_device("cpu"), description="A device profile."
+    schedule: ScheduleSource = Field(description="A Distiller compression schedule.")
+    device: DeviceProfile = Field(
+        default_factory=lambda: load_device("cpu"), description="A profile's name or file, or the profile itself."
     )
     search: Search
     training: Training = Training()
@@ -260,8 +304,8 @@ def _override(document: Located, override: str) -> None:
         raise StudyError(f"--set {override}: expected key=value, such as --set training.epochs=2.")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as exc:
-        raise StudyError(f"--set {override}: the value is not YAML: {exc}.") from None
+    except (yaml.YAMLError, ValueError) as exc:
+        raise StudyError(f"--set {override}: the value is not YAML: {getattr(exc, 'problem', exc)}.") from None
     parts = tuple(key.split("."))
     if parts[:2] == ("search", "parameters"):  # a parameter's name has a dot of its own
         parts = ("search", "parameters", ".".join(parts[2:]))
@@ -278,4 +322,6 @@ def _override(document: Located, override: str) -> None:
         if not isinstance(target, dict):
             raise StudyError(f"--set {override}: {'.'.join(parts[: depth + 1])!r} holds a value, not keys.")
     target[parts[-1]] = value
+    for place in [place for place in document.places if place[: len(parts)] == parts]:
+        del document.places[place]  # what stood below is gone
     document.places[parts] = f"--set {override}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ from secateur.datasets.digits import read_digits
 from secateur.datasets.imagefolder import read_imagefolder
 from secateur.datasets.splits import ImageSet, Parts, Splits, split
 from secateur.errors import DatasetError, did_you_mean
+from secateur.references import resolve
 
 _READERS: dict[str, Callable[[Dataset], Parts]] = {
     "digits": read_digits,
@@ -33,7 +33,7 @@ def load_splits(dataset: Dataset) -> Splits:
     """
     kind, _, rest = dataset.name.partition(":")
     if kind == "python" and rest:
-        splits = _call_function(rest, dataset)
+        splits = _call_function(dataset)
     elif kind == "imagefolder" and rest:
         splits = split(read_imagefolder(dataset), dataset.validation)
     elif dataset.name in _READERS:
@@ -51,16 +51,9 @@ def load_splits(dataset: Dataset) -> Splits:
     return splits if dataset.normalize is None else replace(splits, normalize=dataset.normalize)
 
 
-def _call_function(reference: str, dataset: Dataset) -> Splits:
-    module_name, _, function_name = reference.partition(":")
-    where = f"dataset python:{reference}"
-    try:
-        function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError, ValueError) as exc:
-        raise DatasetError(
-            f"{where}: {exc}. Expected python:package.module:function, importable from here (see PYTHONPATH)."
-        ) from exc
-    splits = function()
+def _call_function(dataset: Dataset) -> Splits:
+    where = f"dataset {dataset.name}"
+    splits = resolve(dataset.name, DatasetError)()
     if not isinstance(splits, Splits):
         raise DatasetError(f"{where}: the function must return secateur.datasets.Splits, got {type(splits).__name__}.")
     if dataset.validation is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import torch
+
 from secateur.candidate import Workshop
 from secateur.errors import ExportError, StudyError, ThinningError, TrainingError
 from secateur.results import UNPRUNED, Failure, TrialRecord
@@ -11,11 +13,17 @@ from secateur.steps.record import now, versions
 from secateur.store import StudyFiles
 
 
-def compress(workshop: Workshop, files: StudyFiles, label: str) -> TrialRecord:
+def compress(workshop: Workshop, files: StudyFiles, label: str, num_threads: int) -> TrialRecord:
     """Prune, retrain and export a proposed trial (or baseline), and write its record.
 
     A network that cannot be thinned, trained or exported makes a failed trial. What is wrong with the study, the
     store or the machine is raised, and leaves the trial as it was.
+
+    Args:
+        workshop: Of the study.
+        files: Of the study.
+        label: Which trial.
+        num_threads: CPU threads that torch may use in this thread.
 
     Raises:
         InputError: The study is wrong: its dataset, its weights.
@@ -24,6 +32,7 @@ def compress(workshop: Workshop, files: StudyFiles, label: str) -> TrialRecord:
     record = files.read_record(label)
     if record.state != "proposed":
         return record
+    torch.set_num_threads(num_threads)
     started = time.perf_counter()
     try:
         if label == UNPRUNED:
@@ -54,8 +63,9 @@ def _unpruned_checkpoint(files: StudyFiles) -> str:
     return unpruned.compressed.checkpoint
 
 
-def test(workshop: Workshop, files: StudyFiles, label: str) -> TrialRecord:
+def test(workshop: Workshop, files: StudyFiles, label: str, num_threads: int) -> TrialRecord:
     """Evaluate a finalist (or baseline) on test data, once, and note the access in its record."""
+    torch.set_num_threads(num_threads)
     record = files.read_record(label)
     if record.test is None and record.compressed is not None:
         scores = workshop.test(record.compressed.checkpoint, now())

@@ -15,7 +15,7 @@ _VERSIONED = ("secateur", "torch", "torchvision", "torch-pruning", "ax-platform"
 
 def now() -> str:
     """Return the time, UTC, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def proposed(

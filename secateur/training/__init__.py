@@ -4,10 +4,11 @@ from secateur.training.batches import Images, Normalization
 from secateur.training.callbacks import Callbacks, NoCallbacks
 from secateur.training.evaluation import evaluate
 from secateur.training.loop import TrainingResult, train
-from secateur.training.settings import Precision, TrainingSettings, fastest_precision
+from secateur.training.settings import Device, Precision, TrainingSettings, fastest_precision
 
 __all__ = [
     "Callbacks",
+    "Device",
     "Images",
     "NoCallbacks",
     "Normalization",

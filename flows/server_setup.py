@@ -1,0 +1,141 @@
+"""Teach a Prefect server this project: work pools, automations, deployments. All of it may be repeated.
+
+`secateur up` calls it; ``python -m flows.server_setup`` does the same for the server that PREFECT_API_URL names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Iterable
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.objects import ConcurrencyOptions, WorkerStatus
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.events.schemas.automations import AutomationCore
+from prefect.exceptions import ObjectAlreadyExists
+from prefect.flows import load_flow_from_entrypoint
+from prefect.utilities.callables import parameter_schema
+from prefect.workers.process import ProcessWorker
+
+from secateur import resources
+from secateur.errors import DispatchError
+
+_POLL_S = 0.2
+
+
+async def create_work_pools(working_dir: Path | None = None) -> list[str]:
+    """Create the pools of infra/work-pools.yaml, or bring their job templates up to date; return their names.
+
+    Args:
+        working_dir: Where flow runs look for files with relative names; None: each in an empty folder.
+    """
+    template = _job_template(working_dir)
+    pools = _read("infra/work-pools.yaml")
+    async with get_client() as client:
+        for name, fields in pools.items():
+            try:
+                await client.create_work_pool(
+                    WorkPoolCreate(name=name, type=ProcessWorker.type, base_job_template=template, **fields)
+                )
+            except ObjectAlreadyExists:
+                await client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
+    return list(pools)
+
+
+async def create_automations() -> list[str]:
+    """Create the automations of infra/automations.yaml, or bring them up to date; return their names."""
+    automations = [AutomationCore.model_validate(fields) for fields in _read("infra/automations.yaml")["automations"]]
+    async with get_client() as client:
+        for automation in automations:
+            if known := await client.read_automations_by_name(automation.name):
+                await client.update_automation(known[0].id, automation)
+            else:
+                await client.create_automation(automation)
+    return [automation.name for automation in automations]
+
+
+async def deploy_flows() -> list[str]:
+    """Deploy what prefect.yaml lists; return the names, such as ``sweep/quickstart``."""
+    async with get_client() as client:
+        return [await _deploy(client, fields) for fields in _read("prefect.yaml")["deployments"]]
+
+
+async def wait_for_workers(pools: Iterable[str], timeout_s: float) -> None:
+    """Return when a worker serves each pool.
+
+    Raises:
+        DispatchError: None does, in time.
+    """
+    deadline = time.monotonic() + timeout_s
+    async with get_client() as client:
+        for pool in pools:
+            while not await _is_served(client, pool):
+                if time.monotonic() > deadline:
+                    raise DispatchError(f"Work pool {pool!r}: no worker came within {timeout_s:.0f} s.")
+                await asyncio.sleep(_POLL_S)
+
+
+async def _is_served(client: PrefectClient, pool: str) -> bool:
+    return any(worker.status is WorkerStatus.ONLINE for worker in await client.read_workers_for_work_pool(pool))
+
+
+async def _deploy(client: PrefectClient, fields: dict[str, Any]) -> str:
+    flow = load_flow_from_entrypoint(fields["entrypoint"], use_placeholder_flow=False)
+    limit = fields.get("concurrency_limit") or {}
+    await client.create_deployment(
+        flow_id=await client.create_flow_from_name(flow.name),
+        name=fields["name"],
+        description=fields.get("description"),
+        tags=fields.get("tags", []),
+        entrypoint=fields["entrypoint"],
+        work_pool_name=fields["work_pool"]["name"],
+        parameters=fields.get("parameters", {}),
+        parameter_openapi_schema=parameter_schema(flow).model_dump_for_openapi(),
+        enforce_parameter_schema=True,
+        schedules=[_schedule(**schedule) for schedule in fields.get("schedules", [])],
+        concurrency_limit=limit.get("limit"),
+        concurrency_options=ConcurrencyOptions(collision_strategy=limit["collision_strategy"]) if limit else None,
+        pull_steps=[],
+    )
+    return f"{flow.name}/{fields['name']}"
+
+
+def _schedule(slug: str, cron: str, timezone: str, active: bool) -> DeploymentScheduleCreate:  # noqa: FBT001
+    return DeploymentScheduleCreate(slug=slug, schedule=CronSchedule(cron=cron, timezone=timezone), active=active)
+
+
+def _job_template(working_dir: Path | None) -> dict[str, Any]:
+    template = deepcopy(ProcessWorker.get_default_base_job_template())
+    variables = template["variables"]["properties"]
+    # As it stands: Prefect's own launcher would start three interpreters for a flow run, to pull code.
+    variables["command"]["default"] = "python -m prefect.engine"
+    if working_dir is not None:
+        variables["working_dir"]["default"] = str(working_dir)
+    return template
+
+
+def _read(name: str) -> Any:
+    return yaml.safe_load(resources.find(name).read_text(encoding="utf-8"))
+
+
+def main() -> None:
+    """Set up the server that PREFECT_API_URL names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--working-dir", type=Path, help="where flow runs look for files with relative names")
+    working_dir = parser.parse_args().working_dir
+    for step in (partial(create_work_pools, working_dir), create_automations, deploy_flows):
+        for name in asyncio.run(step()):
+            sys.stdout.write(f"{name}\n")
+
+
+if __name__ == "__main__":
+    main()

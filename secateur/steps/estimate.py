@@ -1,0 +1,125 @@
+"""Estimate what a study will take, from one small piece of each step, before a night is spent on it."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from secateur import benchmark
+from secateur.candidate import Workshop, check_against_model, check_study
+from secateur.config import Study
+from secateur.datasets import ImageSet
+from secateur.export import export_onnx
+from secateur.models import create_model, load_weights
+from secateur.store import Store
+from secateur.training import NoCallbacks, TrainingSettings, evaluate, fastest_precision, train
+
+T = TypeVar("T")
+
+_PROPOSE_S = 0.7
+"""One candidate from Ax, two objectives, 64 trials, on one thread."""
+_NUM_IMAGES = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a whole study costs, as if every candidate were as large as the unpruned network."""
+
+    num_trials: int
+    baseline_s: float
+    trial_s: float
+    """Of one trial, when nothing runs beside it."""
+    bytes_per_trial: int
+    free_bytes: int | None
+    """In the store's folder; None for a service."""
+    device: str
+
+    @property
+    def total_s(self) -> float:
+        """Baselines and all trials, one after the other."""
+        return self.baseline_s + self.num_trials * self.trial_s
+
+    @property
+    def total_bytes(self) -> int:
+        """Networks of all trials and both baselines."""
+        return (self.num_trials + 2) * self.bytes_per_trial
+
+
+def estimate(study: Study, store: Store) -> Estimate:
+    """Check a study as running it would, and time one piece of each step. Nothing is kept.
+
+    Raises:
+        InputError: What is wrong with the study, its data, its weights or its device.
+        MeasurementError: The device cannot be measured.
+    """
+    study = check_study(study)
+    check_against_model(study)
+    workshop = Workshop(study=study, store=store)
+    splits = workshop.splits
+    module = create_model(study.model, splits.num_classes)
+    if study.weights is not None:
+        load_weights(module, study.weights)
+    check_against_model(study, splits.num_classes)
+    evaluate_s = _seconds(lambda: evaluate(module, _some(splits.validation), splits.normalize, device=workshop.device))
+    evaluate_s *= len(splits.validation) / min(_NUM_IMAGES, len(splits.validation))
+    epoch_s = _epoch_seconds(workshop, module) + evaluate_s
+    export_s, content = _timed(lambda: export_onnx(copy.deepcopy(module).cpu(), splits.input_size))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.onnx")
+        path.write_bytes(content)
+        measure_s, reports = _timed(lambda: benchmark.measure([path], path, study.device))
+    trial_s = _PROPOSE_S + evaluate_s + study.training.epochs * epoch_s + export_s + measure_s
+    training_s = 0.0 if study.weights is not None else study.baseline.epochs * epoch_s
+    return Estimate(
+        num_trials=study.budget.trials,
+        baseline_s=training_s + evaluate_s + export_s + measure_s + trial_s,
+        trial_s=trial_s,
+        bytes_per_trial=2 * len(content),
+        free_bytes=None if store.url.startswith("s3://") else shutil.disk_usage(_existing(Path(store.url))).free,
+        device=reports[0].device.full_name,
+    )
+
+
+def _epoch_seconds(workshop: Workshop, module: torch.nn.Module) -> float:
+    splits, training = workshop.splits, workshop.study.training
+    images = _some(splits.train)
+    settings = TrainingSettings(
+        epochs=1,
+        lr=1e-4,
+        batch_size=training.batch_size,
+        device=workshop.device,
+        precision=fastest_precision(workshop.device),
+    )
+
+    def one_epoch() -> None:
+        train(copy.deepcopy(module), images, _some(images, 1), settings, NoCallbacks(), normalize=splits.normalize)
+
+    one_epoch()  # the first pays for warming up
+    return _seconds(one_epoch) * len(splits.train) / len(images)
+
+
+def _some(images: ImageSet, count: int = _NUM_IMAGES) -> ImageSet:
+    return ImageSet(images_NHWC=images.images_NHWC[:count], labels_N=images.labels_N[:count])
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    return _timed(call)[0]
+
+
+def _timed(call: Callable[[], T]) -> tuple[float, T]:
+    started = time.perf_counter()
+    result = call()
+    return time.perf_counter() - started, result
+
+
+def _existing(path: Path) -> Path:
+    path = path.absolute()
+    return next(parent for parent in (path, *path.parents) if parent.exists())
