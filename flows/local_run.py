@@ -53,6 +53,7 @@ def run_study(
     with _as_file(study) as source:
         name = _name(source, overrides)  # what is plainly wrong is said before anything is started
         with prefect_server(_PREFECT_HOME) as server:
+            from flows.flow_run import run_flow
             from flows.sweep_study import sweep
 
             server.wait()
@@ -78,6 +79,7 @@ def run_baseline(
     with _as_file(study) as source:
         name = _name(source, overrides)
         with prefect_server(_PREFECT_HOME) as server:
+            from flows.flow_run import run_flow
             from flows.prepare_baseline import baseline
 
             server.wait()
@@ -103,49 +105,3 @@ def _as_file(study: Study | Path | str) -> Iterator[str]:
         path = Path(folder, "study.yaml")
         path.write_text(study.to_yaml(), encoding="utf-8")
         yield str(path)
-
-
-def run_flow(call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-    """Run a flow to its final state, in an event loop of its own (a notebook has one already).
-
-    Args:
-        call: Calls the flow with ``return_state=True``.
-
-    Raises:
-        SecateurError: Whatever the flow raised.
-        StudyCancelledError: It ended as cancelled.
-    """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        _run_here(call)
-        return
-    outcome: Future[None] = Future()
-    context = contextvars.copy_context()
-
-    def run() -> None:
-        try:
-            outcome.set_result(context.run(_run_here, call))
-        except BaseException as exc:  # noqa: BLE001 (it is raised again in the caller's thread)
-            outcome.set_exception(exc)
-
-    threading.Thread(target=run, daemon=True).start()
-    outcome.result()
-
-
-def _run_here(call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-    runner = asyncio.Runner()
-    state, error = runner.run(_outcome(call))
-    # Only now: after Ctrl-C, closing would wait for a thread in the middle of an epoch.
-    runner.close()
-    if isinstance(error, Exception):
-        raise error
-    if state.is_cancelled():
-        raise StudyCancelledError(state.message or "The run was cancelled.")
-    if not state.is_completed():
-        raise SecateurError(f"The run ended as {state.name}: {state.message}")
-
-
-async def _outcome(call: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[Any, Any]:
-    state = await call()
-    return state, await state.aresult(raise_on_failure=False) if not state.is_cancelled() else None

@@ -17,7 +17,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from secateur.config import Choice, Dataset, ParameterValue, Study, Training
+from secateur.config import METRICS, Choice, Dataset, ParameterValue, Study, Training
 from secateur.config.located import Located
 from secateur.datasets import ImageSet, Splits, data_identity, load_splits
 from secateur.errors import NotFoundError, ScheduleError, StudyError
@@ -209,7 +209,8 @@ class Workshop:
             )
             engine.prune_before_training()
         settings = training.model_dump() if training.epochs else {}
-        identity = self._identity(unpruned_key, settings, {"kept": engine.kept, "later": _later(schedule, training)})
+        pruning = {"kept": engine.kept, "masked": engine.masked, "later": _later(schedule, training)}
+        identity = self._identity(unpruned_key, settings, pruning)
         if (earlier := self._reuse(identity)) is not None:
             return earlier, True
         with watch.phase("evaluate"):
@@ -253,11 +254,16 @@ class Workshop:
             return scores
         others = resolve(self.study.evaluation, StudyError)(module.eval(), images)
         try:
-            return Scores(**{**scores.model_dump(), "others": others})
+            scores = Scores(**{**scores.model_dump(), "others": others})
         except ValidationError as exc:
             raise StudyError(
                 f"evaluation {self.study.evaluation!r}: expected a mapping of names to numbers, got {others!r}."
             ) from exc
+        if taken := sorted(METRICS.keys() & scores.others):
+            raise StudyError(
+                f"evaluation {self.study.evaluation!r}: {taken} are metrics already; name yours otherwise."
+            )
+        return scores
 
     def _finish(
         self,

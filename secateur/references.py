@@ -26,6 +26,8 @@ def resolve(reference: str, error: type[InputError]) -> Any:
         module = importlib.import_module(module_name)
     except ImportError as exc:
         raise error(f"{reference!r}: {exc}. Is {module_name!r} installed, or in the current folder?") from exc
+    except Exception as exc:  # whatever the user's own code raises
+        raise error(f"{reference!r}: importing {module_name!r} failed: {type(exc).__name__}: {exc}.") from exc
     try:
         return getattr(module, attribute)
     except AttributeError:

@@ -7,10 +7,22 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from tests.golden.regenerate import regenerate
 from tests.s3_server import s3_service
 
 # Two threads on a busy machine wait for one another at every operation: tiny networks are faster with one.
 torch.set_num_threads(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--regen-golden", action="store_true", help="Rewrite tests/golden/*.json from ../shared/golden; read the diff."
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--regen-golden"):
+        regenerate()
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,15 @@ Location = tuple[str | int, ...]
 M = TypeVar("M", bound=BaseModel)
 
 
+class PartError(ValueError):
+    """Raised by a validator of a whole model, for one part of it."""
+
+    def __init__(self, location: Location, text: str) -> None:
+        """Say what is wrong at `location`, counted from the model."""
+        super().__init__(text)
+        self.location = location
+
+
 @dataclass(frozen=True, kw_only=True)
 class Located:
     """A parsed YAML document and where its values stand."""
@@ -102,8 +111,11 @@ def validate(model: type[M], document: Located, error: type[InputError], *, base
 def _problem(model: type[BaseModel], document: Located, details: dict[str, Any]) -> str:
     # Some parts of pydantic's locations nobody wrote: a union's branches, tagged <...> here, and "[key]".
     location: Location = tuple(part for part in details["loc"] if not str(part).startswith(("<", "[")))
+    cause = details.get("ctx", {}).get("error")
+    if isinstance(cause, PartError):
+        return f"{document.at((*location, *cause.location))}: {cause}"
     name = ".".join(str(part) for part in location)
-    if isinstance(cause := details.get("ctx", {}).get("error"), InputError):
+    if isinstance(cause, InputError):
         what = str(cause)
     elif details["type"] == "extra_forbidden":
         known = _fields_at(model, location[:-1])

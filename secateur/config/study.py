@@ -24,8 +24,8 @@ from pydantic import (
 
 from secateur.config.constraints import Constraint
 from secateur.config.device import DeviceProfile, load_device
-from secateur.config.located import Located, load_yaml, parse_yaml, validate
-from secateur.errors import StudyError
+from secateur.config.located import Located, Location, PartError, load_yaml, parse_yaml, validate
+from secateur.errors import StudyError, did_you_mean
 
 ParameterValue = int | float | str
 """What a search sets in a schedule."""
@@ -73,6 +73,11 @@ def _check_number(value: Any) -> Any:
 
 def _check_number_or_text(value: Any) -> Any:
     return value if isinstance(value, str) else _check_number(value)
+
+
+def _check_constraint(text: str) -> str:
+    Constraint.parse(text)
+    return text
 
 
 FilePath = Annotated[Path, BeforeValidator(_relative_to_file)]
@@ -175,7 +180,7 @@ class Search(_Frozen):
         description="'<entry>.<field>' of the compression schedule -> what it may be."
     )
     objectives: Annotated[dict[MetricName, Literal["minimize", "maximize"]], Field(min_length=1)]
-    constraints: tuple[str, ...] = ()
+    constraints: tuple[Annotated[str, AfterValidator(_check_constraint)], ...] = ()
     seed: int = Field(0, ge=0)
     initial_trials: int | None = Field(
         None,
@@ -183,19 +188,12 @@ class Search(_Frozen):
         description="Quasi-random trials that come first; by default 2 per parameter, at least 5.",
     )
 
-    @field_validator("constraints")
-    @classmethod
-    def _parse(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
-        for text in texts:
-            Constraint.parse(text)
-        return texts
-
     @model_validator(mode="after")
     def _grid_is_finite(self) -> Search:
         if self.method == "grid":
             for name, parameter in self.parameters.items():
                 if isinstance(parameter, Range) and parameter.step is None:
-                    raise ValueError(f"grid search needs a 'step' (or 'values') for {name!r}")
+                    raise PartError(("parameters", name), f"grid search needs a 'step' (or 'values') for {name!r}.")
         return self
 
     @property
@@ -262,10 +260,12 @@ class Study(_Frozen):
     @model_validator(mode="after")
     def _metrics_exist(self) -> Study:
         if self.evaluation is None:
-            named = [*self.search.objectives, *(c.metric for c in self.search.parsed_constraints)]
-            for metric in named:
+            places: dict[Location, str] = {("search", "objectives", name): name for name in self.search.objectives}
+            for index, constraint in enumerate(self.search.parsed_constraints):
+                places["search", "constraints", index] = constraint.metric
+            for place, metric in places.items():
                 if metric not in METRICS:
-                    raise ValueError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
+                    raise PartError(place, f"unknown metric {metric!r}.{did_you_mean(metric, METRICS)}")
         return self
 
     def to_yaml(self) -> str:
@@ -295,6 +295,16 @@ def parse_study(text: str, source: str) -> Study:
     return validate(Study, parse_yaml(text, source, StudyError), StudyError)
 
 
+def _split_parameter(document: Located, parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a parameter's name, and behind it the bound that is meant, if one is."""
+    *name, field = parts
+    search = document.value.get("search")
+    known = search.get("parameters") if isinstance(search, dict) else None
+    if isinstance(known, dict) and ".".join(name) in known:
+        return ".".join(name), field
+    return (".".join(parts),)
+
+
 _PATH_FIELDS = {("weights",), ("schedule",), ("dataset", "root")}
 
 
@@ -308,7 +318,7 @@ def _override(document: Located, override: str) -> None:
         raise StudyError(f"--set {override}: the value is not YAML: {getattr(exc, 'problem', exc)}.") from None
     parts = tuple(key.split("."))
     if parts[:2] == ("search", "parameters"):  # a parameter's name has a dot of its own
-        parts = ("search", "parameters", ".".join(parts[2:]))
+        parts = ("search", "parameters", *_split_parameter(document, parts[2:]))
     if isinstance(value, str):
         if parts in _PATH_FIELDS or (parts == ("device",) and value.endswith((".yaml", ".yml"))):
             value = str(Path(value).expanduser().absolute())

@@ -33,7 +33,11 @@ def create_model(name: str, num_classes: int) -> nn.Module:
         ModelError: There is no such model, or the factory makes none.
     """
     if name.startswith("python:"):
-        model = resolve(name, ModelError)(num_classes)
+        factory = resolve(name, ModelError)
+        try:
+            model = factory(num_classes)
+        except Exception as exc:
+            raise ModelError(f"model {name!r}: factory({num_classes}) failed: {type(exc).__name__}: {exc}.") from exc
         if not isinstance(model, nn.Module):
             raise ModelError(f"model {name!r}: expected the factory to return a torch.nn.Module, got {type(model)!r}.")
         return model

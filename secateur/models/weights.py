@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,19 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from secateur.errors import ModelError, did_you_mean
+
+# What numpy, zipfile, safetensors and torch raise for bytes they cannot make sense of.
+_DAMAGED = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    EOFError,
+    RuntimeError,
+    SafetensorError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
@@ -25,7 +39,7 @@ def load_state(path: Path) -> dict[str, Tensor]:
         state = _read(path)
     except FileNotFoundError:
         raise ModelError(f"weights {path}: there is no such file.") from None
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError, SafetensorError, zipfile.BadZipFile) as exc:
+    except _DAMAGED as exc:
         raise ModelError(f"weights {path}: cannot be read as {path.suffix or 'weights'}: {exc}.") from exc
     except pickle.UnpicklingError as exc:
         raise ModelError(f"weights {path}: holds more than tensors; save model.state_dict() alone.") from exc
@@ -42,11 +56,15 @@ def _read(path: Path) -> dict[str, Tensor]:
         case ".pt" | ".pth" | ".th" | ".tar":
             content = torch.load(path, map_location="cpu", weights_only=True)
             state = content.get("state_dict", content) if isinstance(content, dict) else {}
-            if not state or not all(isinstance(value, Tensor) for value in state.values()):
+            if not isinstance(state, dict) or not state or not all(map(_is_entry, state.items())):
                 raise ValueError("expected a state_dict, that is a mapping of names to tensors")
         case other:
             raise ValueError(f"expected .safetensors, .npz, .pt or .pth, got {other!r}")
     return state
+
+
+def _is_entry(item: tuple[object, object]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], Tensor)
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

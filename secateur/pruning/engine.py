@@ -56,11 +56,14 @@ class ScheduleEngine:
         """Parameter -> (dimension, True = keep)."""
         self._begun: set[int] = set()
         self._rates = {
-            policy.entry.name: lr_sequence(
-                policy.entry.class_name, _lr_arguments(policy.entry), base_lr, num_epochs + 1
-            )
+            policy.entry.name: lr_sequence(policy.entry.class_name, _lr_arguments(policy.entry), base_lr, num_epochs)
             for policy in schedule.of_kind("lr_scheduler")
         }
+
+    @property
+    def masked(self) -> dict[str, tuple[int, tuple[int, ...]]]:
+        """Parameter -> (dimension, indices) of what is kept at zero, since it is not removed, or not yet."""
+        return {name: (dim, tuple((~mask).nonzero().flatten().tolist())) for name, (dim, mask) in self._masks.items()}
 
     def prune_before_training(self) -> None:
         """Do what the schedule says for the first minibatch of epoch 0; training then goes on from there.
@@ -107,9 +110,10 @@ class ScheduleEngine:
         """Set the learning rate of the next epoch, if an LR policy fires in this one."""
         self._optimizer = optimizer
         for policy in self._schedule.of_kind("lr_scheduler"):
-            if epoch in policy.epochs:
+            rates = self._rates[policy.entry.name]
+            if epoch in policy.epochs and epoch + 1 < len(rates):
                 for group in optimizer.param_groups:
-                    group["lr"] = self._rates[policy.entry.name][epoch + 1]
+                    group["lr"] = rates[epoch + 1]
 
     def _compute_masks(self, entry: Entry) -> None:
         pruner = entry.arguments
@@ -130,19 +134,25 @@ class ScheduleEngine:
             for name, (dim, mask) in self._masks.items():
                 shape = [1] * parameters[name].dim()
                 shape[dim] = -1
-                parameters[name].mul_(mask.view(shape))
+                parameters[name].mul_(mask.view(shape).to(parameters[name].device))
 
     def _thin(self, remover: Remover) -> None:
-        spaces = self._spaces or trace_channel_spaces(self._model, self._example_NCHW)
+        example_NCHW = self._example_NCHW.to(next(self._model.parameters()).device)
+        spaces = self._spaces or trace_channel_spaces(self._model, example_NCHW)
         side: Side = "filters" if remover.thinning_func_str == "remove_filters" else "channels"
         for name, indices in thin(self._model, spaces, side, self._optimizer).items():
             if name in self.kept:
                 self.kept[name] = tuple(self.kept[name][i] for i in indices.tolist())
         self._spaces = None  # they hold for the channels before
-        self._masks = {n: (d, m) for n, (d, m) in self._masks.items() if self._size(n, d) == len(m)}
+        trimmed = {name: (dim, self._trimmed(name, dim, mask)) for name, (dim, mask) in self._masks.items()}
+        self._masks = {name: (dim, mask) for name, (dim, mask) in trimmed.items() if not mask.all()}
 
-    def _size(self, name: str, dim: int) -> int:
-        return self._model.get_parameter(name).shape[dim]
+    def _trimmed(self, name: str, dim: int, mask: Tensor) -> Tensor:
+        """Return a mask for what thinning has left of a parameter: what was masked, and is still there, is zero."""
+        weight = self._model.get_parameter(name).detach()
+        if weight.shape[dim] == len(mask):
+            return mask
+        return weight.transpose(0, dim).flatten(1).abs().sum(1) != 0
 
 
 def _lr_arguments(entry: Entry) -> dict[str, object]:

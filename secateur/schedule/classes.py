@@ -57,5 +57,5 @@ _NOT_IN_YAML = {"LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedSchedule
 LR_SCHEDULERS: dict[str, type[lr_scheduler.LRScheduler]] = {
     name: cls
     for name, cls in vars(lr_scheduler).items()
-    if inspect.isclass(cls) and issubclass(cls, lr_scheduler.LRScheduler) and name not in _NOT_IN_YAML
+    if inspect.isclass(cls) and issubclass(cls, lr_scheduler.LRScheduler) and name.strip("_") not in _NOT_IN_YAML
 }

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from secateur.errors import ScheduleError, did_you_mean
 from secateur.schedule.classes import RankedStructurePruner
+from secateur.schedule.lr import sequence_problems
 from secateur.schedule.schedule import Schedule
 
 _PREFIX = "module."
@@ -18,7 +19,7 @@ def resolve_name(name: str, names: Iterable[str]) -> str | None:
 
 
 def check_fit(schedule: Schedule, shapes: Mapping[str, tuple[int, ...]], model_name: str, num_epochs: int) -> None:
-    """Check that every pruned parameter exists and can be pruned that way, and that pruning happens at all.
+    """Check that what is pruned exists and can be pruned that way, that it happens, and that there are learning rates.
 
     Args:
         schedule: A schedule that is right in itself.
@@ -40,6 +41,11 @@ def check_fit(schedule: Schedule, shapes: Mapping[str, tuple[int, ...]], model_n
                 f"{policy.place}: {policy.entry.kind} {policy.entry.name!r} never acts: its epochs begin at "
                 f"{min(policy.epochs)}, and training.epochs is {num_epochs}."
             )
+    for policy in schedule.of_kind("lr_scheduler"):
+        entry = policy.entry
+        assert isinstance(entry.arguments, Mapping)
+        found = sequence_problems(entry.class_name, entry.arguments, num_epochs)
+        problems += [f"{entry.place}: lr_scheduler {entry.name!r}: {entry.class_name} {p}." for p in found]
     if not schedule.of_kind("pruner"):
         problems.append(f"{schedule.source}: no policy prunes anything.")
     elif not schedule.of_kind("extension"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import itertools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,12 +21,17 @@ def argument_problems(class_name: str, arguments: Mapping[str, Any]) -> list[str
     missing = [n for n in known if signature.parameters[n].default is inspect.Parameter.empty and n not in arguments]
     problems = [f"does not accept {name!r}; it takes {', '.join(known)}" for name in unknown]
     problems += [f"needs {name!r}" for name in missing]
-    if not problems:
-        try:
-            lr_sequence(class_name, arguments, 0.1, 2)
-        except (TypeError, ValueError, ArithmeticError) as exc:
-            problems.append(f"{type(exc).__name__}: {exc}")
-    return problems
+    return problems or sequence_problems(class_name, arguments, 2)
+
+
+def sequence_problems(class_name: str, arguments: Mapping[str, Any], num_epochs: int) -> list[str]:
+    """Return why a scheduler, whose arguments have the right names, gives no learning rates for so many epochs."""
+    try:
+        rates = lr_sequence(class_name, arguments, 0.1, num_epochs)
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as exc:
+        return [f"gives no learning rates: {type(exc).__name__}: {exc}"]
+    wrong = (epoch for epoch, rate in enumerate(rates) if not 0 <= rate < math.inf)  # NaN is wrong, too
+    return [f"gives the learning rate {rates[epoch]!r} for epoch {epoch}" for epoch in itertools.islice(wrong, 1)]
 
 
 def lr_sequence(class_name: str, arguments: Mapping[str, Any], base_lr: float, num_epochs: int) -> list[float]:
@@ -37,8 +44,9 @@ def lr_sequence(class_name: str, arguments: Mapping[str, Any], base_lr: float, n
     optimizer = torch.optim.SGD([parameter], lr=base_lr, momentum=0.9)
     scheduler = LR_SCHEDULERS[class_name](optimizer, **arguments)
     rates = []
-    for _ in range(num_epochs):
+    for epoch in range(num_epochs):
+        if epoch > 0:
+            optimizer.step()
+            scheduler.step()
         rates.append(float(optimizer.param_groups[0]["lr"]))
-        optimizer.step()
-        scheduler.step()
     return rates

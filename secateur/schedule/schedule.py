@@ -65,8 +65,10 @@ class Schedule:
         Raises:
             ScheduleError: There is no such entry or field.
         """
-        entry, _, field = parameter.partition(".")
+        entry, _, field = parameter.rpartition(".")
         value = self._section_of(entry).get(entry, {}).get(field)
+        if isinstance(value, str) and entry in self.entries:  # YAML 1.1 takes 5e-1 for text
+            value = getattr(self.entries[entry].arguments, field, value)
         if not isinstance(value, int | float | str) or field == "class":
             near = did_you_mean(parameter, self._parameters())
             raise ScheduleError(f"{self.source}: the schedule has no parameter {parameter!r}.{near}")
@@ -81,7 +83,7 @@ class Schedule:
         changed = Schedule(document=copy.deepcopy(dict(self.document)), source=self.source, entries={}, policies=())
         for parameter, value in parameters.items():
             self.base_value(parameter)
-            entry, _, field = parameter.partition(".")
+            entry, _, field = parameter.rpartition(".")
             changed._section_of(entry)[entry][field] = value
         return parse_schedule(Located(value=changed.document, source=self.source))
 
@@ -129,7 +131,12 @@ class _Parser:
         for section, are in _UNSUPPORTED.items():
             if value.get(section):
                 self._problem((section,), f"{are} not supported; remove the section and its policies.")
-        entries = {entry.name: entry for section, kind in _SECTIONS.items() for entry in self._entries(section, kind)}
+        entries: dict[str, Entry] = {}
+        for section, kind in _SECTIONS.items():
+            for entry in self._entries(section, kind):
+                if (other := entries.setdefault(entry.name, entry)) is not entry:
+                    text = f"{kind} {entry.name!r}: {other.kind} at {other.place} has the same name; rename one."
+                    self._problem((section, entry.name), text)
         policies = self._policies(entries)
         if self._problems:
             raise ScheduleError(*self._problems)
@@ -207,17 +214,17 @@ class _Parser:
         if name is None:
             self._problem((*location, kind), f"policy: expected {kind}: {{instance_name: ...}}, got {reference!r}.")
             return None
-        for argument in set(reference.get("args") or {}):
-            self._problem((*location, kind), f"policy of {name!r}: argument {argument!r} is not supported.")
-        declared = [n for s, k in _SECTIONS.items() if k == kind for n in (self._document.value.get(s) or {})]
-        if name not in declared:
-            self._problem(
-                (*location, kind), f"policy: {kind} {name!r} is not defined.{did_you_mean(str(name), declared)}"
-            )
+        if args := reference.get("args"):
+            self._problem((*location, kind), f"policy of {name!r}: 'args' are not supported, got {args!r}.")
+        sections = (self._document.value.get(section) for section, its_kind in _SECTIONS.items() if its_kind == kind)
+        declared = [str(name) for section in sections if isinstance(section, dict) for name in section]
+        if str(name) not in declared:
+            near = did_you_mean(str(name), declared)
+            self._problem((*location, kind), f"policy: {kind} {name!r} is not defined.{near}")
         epochs = self._epochs(location, fields)
-        if name not in entries or epochs is None:
+        if epochs is None or (entry := entries.get(str(name))) is None:
             return None
-        return Policy(entry=entries[name], epochs=epochs, place=self._document.at(location))
+        return Policy(entry=entry, epochs=epochs, place=self._document.at(location))
 
     def _epochs(self, location: Location, fields: Mapping[str, Any]) -> range | tuple[int, ...] | None:
         if "epochs" in fields:

@@ -59,7 +59,8 @@ def compress(workshop: Workshop, files: StudyFiles, label: str, num_threads: int
 def _unpruned_checkpoint(files: StudyFiles) -> str:
     unpruned = files.read_record(UNPRUNED)
     if unpruned.compressed is None:
-        raise StudyError(f"study {files.name!r}: there is no unpruned network: {unpruned.failure}.")
+        why = "" if unpruned.failure is None else f" It failed: {unpruned.failure.message}"
+        raise StudyError(f"study {files.name!r}: there is no unpruned network to begin with.{why}")
     return unpruned.compressed.checkpoint
 
 

@@ -65,7 +65,12 @@ def rebuild(data: bytes) -> Network:
     num_classes = metadata["kwargs"]["num_classes"]
     module = create_model(metadata["arch"], num_classes)
     resize_like(module, state)
-    module.load_state_dict(state)
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as exc:
+        raise ModelError(
+            f"model {metadata['arch']!r} is no longer what it was when this network was saved: {exc}"
+        ) from exc
     kept = {name: tuple(entry["out"]) for name, entry in metadata["kept"].items()}
     return Network(module=module.eval(), arch=metadata["arch"], num_classes=num_classes, kept=kept)
 

@@ -52,9 +52,8 @@ def trace_channel_spaces(model: nn.Module, example_NCHW: Tensor) -> tuple[Channe
     Raises:
         ThinningError: The network cannot be traced, or holds a layer whose channels cannot be removed.
     """
-    traced = copy.deepcopy(model).requires_grad_(
-        True
-    )  # torch-pruning follows gradients, and leaves the model in eval mode
+    # torch-pruning follows gradients, and leaves the model in eval mode.
+    traced = copy.deepcopy(model).requires_grad_(True)
     names = {module: name for name, module in traced.named_modules()}
     try:
         with torch.enable_grad():

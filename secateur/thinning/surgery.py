@@ -40,7 +40,8 @@ def thin(
     """Remove, in place, every filter (or input channel) that is silent, with all that hangs on it.
 
     Removing a silent *filter* also removes the constant that its batch normalisation made of zeros (as Distiller
-    does, SPEC 7.5); removing a silent *channel* changes nothing in what the network computes.
+    does, SPEC 7.5); removing a silent *channel* changes nothing in what the network computes. The network's input
+    keeps its channels.
 
     Args:
         model: The network to thin.
@@ -85,8 +86,6 @@ def _agreed(space: ChannelSpace, silent: Mapping[str, Tensor], side: Side) -> Te
             )
     if vote.all():
         raise ThinningError(f"All {what} of layer {first!r} are silent: nothing would be left of it.")
-    if side == "channels" and not space.producers:
-        raise ThinningError(f"Layer {first!r} reads the network's input, whose channels cannot be removed.")
     return ~vote
 
 

@@ -1,0 +1,59 @@
+"""Is a study right? All that can be told before any work is done, so that bad input costs none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from secateur import benchmark
+from secateur.candidate import check_against_model, check_study
+from secateur.config import Study
+from secateur.config.located import Located, Location
+from secateur.datasets import check_dataset
+from secateur.errors import InputError, ScheduleError, StudyError
+from secateur.models import create_model, load_weights, num_classes_of
+from secateur.references import resolve
+
+
+def check_before_work(study: Study, document: Located, *, is_device_here: bool = True) -> None:
+    """Check a study against everything it names: schedule, model, dataset, weights, evaluation function, device.
+
+    Nothing is downloaded, decoded or trained. That the weights fit the dataset's number of classes is found out later.
+
+    Args:
+        study: What was read.
+        document: Where it was read, for the places of problems.
+        is_device_here: Candidates are measured on this host.
+
+    Raises:
+        InputError: With every problem, each at its file and line.
+    """
+    checks: dict[Location, Callable[[], object]] = {
+        ("search", "parameters"): lambda: check_study(study),
+        ("dataset",): lambda: check_dataset(study.dataset),
+        ("model",): lambda: check_against_model(study),
+    }
+    if (weights := study.weights) is not None:
+        checks["weights",] = lambda: _check_weights(study, weights)
+    if (evaluation := study.evaluation) is not None:
+        checks["evaluation",] = lambda: resolve(evaluation, StudyError)
+    if is_device_here:
+        checks["device",] = lambda: benchmark.describe(study.device)
+    problems: dict[str, None] = {}  # in order, each once
+    for location, check in checks.items():
+        try:
+            check()
+        except InputError as exc:
+            # A schedule's problems name a place of their own.
+            prefix = "" if isinstance(exc, ScheduleError) else f"{document.at(location)}: "
+            problems |= dict.fromkeys(f"{prefix}{problem}" for problem in exc.problems)
+    if problems:
+        raise StudyError(*problems)
+
+
+def _check_weights(study: Study, weights: Path) -> None:
+    """Check that weights fit the model, whatever number of classes they are for."""
+    with torch.random.fork_rng():
+        load_weights(create_model(study.model, num_classes_of(weights)), weights)
