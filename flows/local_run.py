@@ -1,25 +1,18 @@
-"""Run flows in this process, from the command line or a notebook.
-
-Prefect reads its settings when it is imported, so flows are imported where the server they talk to is known.
-"""
+"""Run a study in this process, from the command line or a notebook."""
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import tempfile
-import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from flows.embedded_server import prefect_server
-from secateur.config import Study, load_study
-from secateur.errors import SecateurError, StudyCancelledError
+from secateur.config import Study, locate_study
+from secateur.config.located import Located
+from secateur.preflight import check_before_work
 from secateur.results import StudyResults
-from secateur.steps.source import is_file_name
+from secateur.steps.source import is_file_name, stored_study, study_path
 from secateur.store import StudyFiles, open_store
 
 _PREFECT_HOME = Path("runs/.prefect")
@@ -37,7 +30,7 @@ def run_study(
     """Run a study to its end, in this process, and return all that is known of it.
 
     Args:
-        study: A `Study`, or the path of its YAML file.
+        study: A `Study`, the path of its YAML file, or the name of one in the store.
         store: A folder, or ``s3://bucket/prefix``.
         trials: In all, instead of the study's budget.
         additional_trials: More than the study was to have so far.
@@ -51,8 +44,9 @@ def run_study(
         SecateurError: The store, the device or training failed; the same call goes on from there.
     """
     with _as_file(study) as source:
-        name = _name(source, overrides)  # what is plainly wrong is said before anything is started
+        files = _checked(source, store, overrides)
         with prefect_server(_PREFECT_HOME) as server:
+            # Prefect reads its settings when it is imported: not before it is known where the server is.
             from flows.flow_run import run_flow
             from flows.sweep_study import sweep
 
@@ -69,7 +63,7 @@ def run_study(
                     return_state=True,
                 )
             )
-    return StudyFiles(open_store(store), name).results()
+    return files.results()
 
 
 def run_baseline(
@@ -77,7 +71,7 @@ def run_baseline(
 ) -> StudyResults:
     """Make and measure a study's baselines alone; arguments and errors as `run_study`."""
     with _as_file(study) as source:
-        name = _name(source, overrides)
+        files = _checked(source, store, overrides)
         with prefect_server(_PREFECT_HOME) as server:
             from flows.flow_run import run_flow
             from flows.prepare_baseline import baseline
@@ -88,11 +82,20 @@ def run_baseline(
                     study=source, overrides=list(overrides), store=store, dispatch="in_process", return_state=True
                 )
             )
-    return StudyFiles(open_store(store), name).results()
+    return files.results()
 
 
-def _name(source: str, overrides: Sequence[str]) -> str:
-    return load_study(Path(source), overrides).name if is_file_name(source) else source
+def _checked(source: str, store: str, overrides: Sequence[str]) -> StudyFiles:
+    """Check a study and its store before anything is started; return its files."""
+    if is_file_name(source):
+        study, document = locate_study(study_path(source), overrides)
+        files = StudyFiles(open_store(store), study.name)
+        files.exists()  # an unreachable or forbidden store is found out here
+    else:
+        files = StudyFiles(open_store(store), source)
+        study, document = stored_study(files), Located(value={}, source=f"study {source!r} in {store}")
+    check_before_work(study, document)
+    return files
 
 
 @contextmanager

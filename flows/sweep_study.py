@@ -19,11 +19,10 @@ from secateur import progress
 from secateur.config import Study
 from secateur.errors import StudyCancelledError
 from secateur.leaderboard import leaderboard
-from secateur.report import summary_line
 from secateur.results import StudyResults
 from secateur.steps.source import find_study
-from secateur.store import StudyFiles
-from tasks.control import hold, obey
+from secateur.store import StudyFiles, StudyLease
+from tasks.control import hold, obey, tell
 from tasks.publishing import publish, start_progress, write_report
 from tasks.studies import observe, open_study, propose, read_results
 
@@ -47,35 +46,39 @@ async def sweep(
     store_url = store or os.environ.get("SECATEUR_STORE", "runs/.store")
     files, wanted = find_study(study, store_url, overrides)
     try:
-        async with hold(files, PREFECT_UI_URL.value()):
+        async with hold(files, PREFECT_UI_URL.value()) as lease:
             opened = await open_study(files, wanted, trials, additional_trials, fresh=fresh)
-            await _run(files, opened, dispatch)
+            await _run(files, opened, dispatch, lease)
     except StudyCancelledError as exc:
         return Cancelled(message=str(exc))
     return None
 
 
-async def _run(files: StudyFiles, study: Study, dispatch: Dispatch) -> None:
+async def _run(files: StudyFiles, study: Study, dispatch: Dispatch, lease: StudyLease) -> None:
     """Run baselines, then batch after batch, then what only the finalists deserve."""
     address = {"study": study.name, "store": files.store.url}
     progress_id = await start_progress(study.name)
     deadline = time.monotonic() + study.budget.hours * 3600 if study.budget.hours else None
     await obey(files)
+    await tell(lease, "making the baselines")
     await make_baselines(files, study, dispatch)
     results = await read_results(files)
     with progress.track(f"sweep {study.name}", total=study.budget.trials) as bar:
         bar.advance(_num_finished(results))
         while labels := await _next_batch(files, study, results, deadline):
             await obey(files)
+            await tell(lease, f"compressing trials {', '.join(labels)}")
             await run_child(compress, "gpu", dispatch, **address, labels=labels)
+            await tell(lease, f"measuring trials {', '.join(labels)}")
             await run_child(measure, "edge", dispatch, **address, labels=labels)
             was, results = results, await read_results(files)
-            bar.advance(_num_finished(results) - _num_finished(was), note=summary_line(results))
+            bar.advance(_num_finished(results) - _num_finished(was), note=_best(results))
             await observe(files, study, results)
             await publish(files, results, progress_id, study.budget.trials)
     finalists = [row.record.label for row in leaderboard(results) if row.is_on_front and row.record.test is None]
     finalists += [label for label, record in results.baselines.items() if record.test is None]
     if finalists:
+        await tell(lease, "testing the finalists")
         await run_child(compress, "gpu", dispatch, **address, labels=finalists, action="test")
         results = await read_results(files)
         await publish(files, results, progress_id, study.budget.trials)
@@ -94,3 +97,12 @@ async def _next_batch(files: StudyFiles, study: Study, results: StudyResults, de
 
 def _num_finished(results: StudyResults) -> int:
     return sum(trial.is_finished for trial in results.trials)
+
+
+def _best(results: StudyResults) -> str:
+    """Return the best trial so far in a few words."""
+    rows = leaderboard(results)
+    if not rows or not rows[0].is_feasible:
+        return "no trial keeps the constraints yet"
+    metrics = ", ".join(f"{name} {rows[0].metrics[name]:.4g}" for name in results.study["search"]["objectives"])
+    return f"best: trial {rows[0].record.label}, {metrics}"

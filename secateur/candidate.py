@@ -48,7 +48,7 @@ _COSINE = {
 """How the unpruned network's learning rate falls, as a schedule; its length is filled in."""
 
 _TRACING = threading.Lock()
-"""torch's exporter and torch-pruning keep global state: candidates that are trained side by side take turns there."""
+"""Channel spaces are traced once, by the first candidate; the others wait for them."""
 
 _LOADING = threading.Lock()
 """The first candidate loads the images, the others wait for them."""
@@ -89,7 +89,7 @@ def check_study(study: Study) -> Study:
 
 
 def check_against_model(study: Study, num_classes: int = 10) -> None:
-    """Check that the model exists, the schedule fits it, and the weights are there.
+    """Check that the model exists, and that the schedule fits it.
 
     Raises:
         InputError: What does not fit.
@@ -97,10 +97,6 @@ def check_against_model(study: Study, num_classes: int = 10) -> None:
     model = create_model(study.model, num_classes)
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
     check_fit(schedule_of(study), shapes, study.model, study.training.epochs)
-    if study.weights is not None and not study.weights.is_file():
-        raise StudyError(f"weights: {study.weights}: there is no such file.")
-    if study.evaluation is not None:
-        resolve(study.evaluation, StudyError)
 
 
 @dataclass
@@ -278,14 +274,14 @@ class Workshop:
         with watch.phase("evaluate"):
             validation = self._with_others(validation, module, self.splits.validation)
         module.cpu()
-        with watch.phase("export"), _TRACING:
+        with watch.phase("export"):
             content = export_onnx(module, self.splits.input_size)
         with watch.phase("store"):
             onnx, checkpoint = put_object(self.store, content), put_object(self.store, save_network(network))
         compressed = Compressed(
             layers={
                 name: KeptFilters(num_filters=num_filters, kept=network.kept[name])
-                for name, num_filters in _num_filters(network).items()
+                for name, num_filters in _num_filters(network.arch, network.num_classes).items()
             },
             num_params=count_params(module),
             macs=count_macs(module, self.example_NCHW),
@@ -346,9 +342,10 @@ def _channel_spaces(model: str, num_classes: int, input_size: int) -> tuple[Chan
     return trace_channel_spaces(create_model(model, num_classes), torch.zeros(1, 3, input_size, input_size))
 
 
-def _num_filters(network: Network) -> dict[str, int]:
+@lru_cache(maxsize=8)
+def _num_filters(model: str, num_classes: int) -> dict[str, int]:
     """Return the filters of every convolution before pruning."""
-    dense = create_model(network.arch, network.num_classes)
+    dense = create_model(model, num_classes)
     return {name: m.out_channels for name, m in dense.named_modules() if isinstance(m, nn.Conv2d)}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import threading
 import warnings
 
 import numpy as np
@@ -17,6 +18,9 @@ from secateur.errors import ExportError
 
 OPSET = 17
 """Read by OpenVINO since 2022."""
+
+_EXPORTER = threading.Lock()
+"""torch's exporter keeps global state: candidates that are trained side by side take turns."""
 
 _TOLERANCE = 1e-4
 """Allowed max |torch - onnx|, relative to max |torch|."""
@@ -55,7 +59,7 @@ def export_onnx(model: nn.Module, input_size: int, *, num_checks: int = 2, seed:
 
 def _export(model: nn.Module, example_NCHW: torch.Tensor) -> bytes:
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
+    with _EXPORTER, warnings.catch_warnings():
         # The older exporter: twenty times as fast as the new one, reproducible, free of machine paths, and the one
         # whose files OpenVINO 2021 reads.
         warnings.filterwarnings("ignore", category=DeprecationWarning)

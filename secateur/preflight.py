@@ -41,16 +41,17 @@ def check_before_work(study: Study, document: Located, *, is_device_here: bool =
         checks["evaluation",] = lambda: resolve(evaluation, StudyError)
     if is_device_here:
         checks["device",] = lambda: benchmark.describe(study.device)
-    problems: dict[str, None] = {}  # in order, each once
+    problems: dict[str, str] = {}  # each once: weights cannot be checked either, where the model is unknown
     for location, check in checks.items():
         try:
             check()
+        except ScheduleError as exc:  # its problems name their places
+            problems |= {problem: problem for problem in exc.problems}
         except InputError as exc:
-            # A schedule's problems name a place of their own.
-            prefix = "" if isinstance(exc, ScheduleError) else f"{document.at(location)}: "
-            problems |= dict.fromkeys(f"{prefix}{problem}" for problem in exc.problems)
+            for problem in exc.problems:
+                problems.setdefault(problem, f"{document.at(location)}: {problem}")
     if problems:
-        raise StudyError(*problems)
+        raise StudyError(*problems.values())
 
 
 def _check_weights(study: Study, weights: Path) -> None:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from prefect import task
 
 from secateur import progress
-from secateur.errors import StoreUnavailableError, StudyCancelledError
+from secateur.errors import StoreUnavailableError, StudyBusyError, StudyCancelledError
 from secateur.store import Control, StudyFiles, StudyLease
 from tasks.settings import RETRIED
 
@@ -61,8 +61,18 @@ async def hold(files: StudyFiles, server_url: str | None) -> AsyncIterator[Study
         lease.release()
 
 
+async def tell(lease: StudyLease, activity: str) -> None:
+    """Let `secateur status` know what is being done.
+
+    Raises:
+        StudyBusyError: Somebody took the study over: this process was silent for too long, and has to stop.
+    """
+    with suppress(StoreUnavailableError):  # not worth failing for
+        await asyncio.to_thread(lease.renew, activity)
+
+
 async def _keep(lease: StudyLease) -> None:
     while True:
         await asyncio.sleep(_RENEWAL_S)
-        with suppress(StoreUnavailableError):  # the next try comes in time
+        with suppress(StoreUnavailableError, StudyBusyError):  # the next try comes in time; `tell` says the other
             await asyncio.to_thread(lease.renew)

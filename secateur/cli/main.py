@@ -58,6 +58,7 @@ def sweep(
     json: Json = False,
 ) -> None:
     """Search for the fastest networks; the same command goes on where it was interrupted."""
+    _read(study, store, overrides)
     if dry_run:
         from secateur.cli.dry_run import dry_run as command
 
@@ -71,6 +72,7 @@ def sweep(
 @app.command()
 def baseline(study: Study, overrides: Set = [], store: StoreUrl = _STORE, json: Json = False) -> None:  # noqa: B006
     """Make and measure the unpruned network, and the schedule's own setting."""
+    _read(study, store, overrides)
     from secateur.cli.run import baseline as run
 
     run(study, overrides, store, as_json=json)
@@ -199,6 +201,13 @@ def main() -> None:
         sys.exit(_fail(str(exc), 2))
     except SecateurError as exc:
         sys.exit(_fail(str(exc), 1))
+
+
+def _read(study: str, store: str, overrides: list[str]) -> None:
+    """Find a typo in a study before torch is imported, which takes seconds."""
+    from secateur.steps.source import find_study
+
+    find_study(study, store, overrides)
 
 
 def _fail(message: str, code: int) -> int:

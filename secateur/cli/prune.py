@@ -10,7 +10,7 @@ import torch
 from secateur.cli.output import print_json, print_table, say
 from secateur.errors import InputError
 from secateur.export import export_onnx
-from secateur.models import create_model, load_state, load_weights
+from secateur.models import create_model, load_weights, num_classes_of
 from secateur.pruning import ScheduleEngine
 from secateur.schedule import check_fit, load_schedule
 from secateur.thinning import Network, all_filters, count_macs, count_params, save_network
@@ -36,7 +36,7 @@ def prune(
     """
     schedule = load_schedule(schedule_path)
     torch.manual_seed(0)
-    num_classes = num_classes or _num_classes_of(weights)
+    num_classes = num_classes or (_DEFAULT_NUM_CLASSES if weights is None else num_classes_of(weights))
     model = create_model(model_name, num_classes)
     check_fit(schedule, {n: tuple(p.shape) for n, p in model.named_parameters()}, model_name, num_epochs=0)
     if weights is not None:
@@ -64,14 +64,6 @@ def prune(
     print_table(f"{model_name} after {schedule_path.name}", ("convolution", "filters", "kept"), rows)
     say(f"{document['num_params']:,} parameters, {document['macs']:,} MACs")
     say(f"{document['onnx']}\n{document['checkpoint']}")
-
-
-def _num_classes_of(weights: Path | None) -> int:
-    """Return the width of the last linear layer in a weights file."""
-    if weights is None:
-        return _DEFAULT_NUM_CLASSES
-    matrices = [tensor for tensor in load_state(weights).values() if tensor.dim() == 2]
-    return matrices[-1].shape[0] if matrices else _DEFAULT_NUM_CLASSES
 
 
 def _write(out: Path, files: dict[str, bytes]) -> None:

@@ -15,6 +15,7 @@ from secateur.config.study import (
     Study,
     Training,
     load_study,
+    locate_study,
     parse_study,
 )
 
@@ -34,5 +35,6 @@ __all__ = [
     "Training",
     "load_device",
     "load_study",
+    "locate_study",
     "parse_study",
 ]

@@ -283,11 +283,16 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     Raises:
         StudyError: With every problem, each at its file and line.
     """
+    return locate_study(path, overrides)[0]
+
+
+def locate_study(path: Path, overrides: Sequence[str] = ()) -> tuple[Study, Located]:
+    """Read a study, and where each of its values stands; see `load_study`."""
     document = load_yaml(path, StudyError)
     for override in overrides:
         _override(document, override)
     document.value.setdefault("name", path.stem)
-    return validate(Study, document, StudyError, base=path.parent)
+    return validate(Study, document, StudyError, base=path.parent), document
 
 
 def parse_study(text: str, source: str) -> Study:
@@ -328,6 +333,7 @@ def _override(document: Located, override: str) -> None:
     for depth, part in enumerate(parts[:-1]):
         if parts[: depth + 1] == ("dataset",) and isinstance(target.get(part), str):
             target[part] = {"name": target[part]}
+        document.places.setdefault(parts[: depth + 1], f"--set {override}")
         target = target.setdefault(part, {})
         if not isinstance(target, dict):
             raise StudyError(f"--set {override}: {'.'.join(parts[: depth + 1])!r} holds a value, not keys.")

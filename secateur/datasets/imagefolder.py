@@ -30,11 +30,11 @@ class _Listing:
     class_names: tuple[str, ...]
 
 
-def read_imagefolder(dataset: Dataset) -> Parts:
-    """Read ``imagefolder:PATH``; without a ``test`` folder, ``val`` or ``valid`` serves as test part.
+def find_folders(dataset: Dataset) -> tuple[Path, Path, Path]:
+    """Return the folder of ``imagefolder:PATH``, and those of its training and test parts.
 
     Raises:
-        DatasetError: Folders are missing or differ, a file is no image, or the sizes differ.
+        DatasetError: One of them is missing.
     """
     root = Path(dataset.name.partition(":")[2]).expanduser()
     train_folder = root / "train"
@@ -45,6 +45,16 @@ def read_imagefolder(dataset: Dataset) -> Parts:
                 f"dataset imagefolder: there is no folder {folder}. Expected {train_folder}/<class>/* and"
                 f" {root / _TEST_FOLDERS[0]}/<class>/* (or val, valid)."
             )
+    return root, train_folder, test_folder
+
+
+def read_imagefolder(dataset: Dataset) -> Parts:
+    """Read ``imagefolder:PATH``; without a ``test`` folder, ``val`` or ``valid`` serves as test part.
+
+    Raises:
+        DatasetError: Folders are missing or differ, a file is no image, or the sizes differ.
+    """
+    root, train_folder, test_folder = find_folders(dataset)
     train, test = _list_images(train_folder), _list_images(test_folder)
     if different := sorted(set(train.class_names) ^ set(test.class_names)):
         raise DatasetError(

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 
 from secateur.config import Dataset
-from secateur.datasets.cifar import read_cifar
-from secateur.datasets.digits import read_digits
-from secateur.datasets.imagefolder import read_imagefolder
+from secateur.datasets.imagefolder import find_folders, read_imagefolder
 from secateur.datasets.splits import ImageSet, Parts, Splits, split
 from secateur.errors import DatasetError, did_you_mean
 from secateur.references import resolve
 
-_READERS: dict[str, Callable[[Dataset], Parts]] = {
-    "digits": read_digits,
-    "cifar10": read_cifar,
-    "cifar100": read_cifar,
+# By name, imported where they are asked for: scikit-learn and torchvision take seconds.
+_READERS = {
+    "digits": ("secateur.datasets.digits", "read_digits"),
+    "cifar10": ("secateur.datasets.cifar", "read_cifar"),
+    "cifar100": ("secateur.datasets.cifar", "read_cifar"),
 }
 _FORMS = ("imagefolder:PATH", "python:package.module:function")
 
@@ -31,24 +31,39 @@ def load_splits(dataset: Dataset) -> Splits:
     Raises:
         DatasetError: It is unknown, absent, damaged, or not what the study says.
     """
-    kind, _, rest = dataset.name.partition(":")
-    if kind == "python" and rest:
-        splits = _call_function(dataset)
-    elif kind == "imagefolder" and rest:
+    check_dataset(dataset)
+    if dataset.name in _READERS:
+        module, function = _READERS[dataset.name]
+        read: Callable[[Dataset], Parts] = getattr(importlib.import_module(module), function)
+        splits = split(read(dataset), dataset.validation)
+    elif dataset.name.startswith("imagefolder:"):
         splits = split(read_imagefolder(dataset), dataset.validation)
-    elif dataset.name in _READERS:
-        splits = split(_READERS[dataset.name](dataset), dataset.validation)
     else:
-        raise DatasetError(
-            f"dataset: there is no {dataset.name!r}.{did_you_mean(dataset.name, [*_READERS, *_FORMS])}"
-            f" Expected one of {', '.join([*_READERS, *_FORMS])}."
-        )
+        splits = _call_function(dataset)
     if dataset.num_classes not in {None, splits.num_classes}:
         raise DatasetError(
             f"dataset.num_classes: {dataset.name} has {splits.num_classes} classes, the study says"
             f" {dataset.num_classes}. Leave num_classes out, or correct it."
         )
     return splits if dataset.normalize is None else replace(splits, normalize=dataset.normalize)
+
+
+def check_dataset(dataset: Dataset) -> None:
+    """Check what can be told of a dataset without reading, downloading or calling anything.
+
+    Raises:
+        DatasetError: It is unknown, its folders are absent, or its function is.
+    """
+    kind, _, rest = dataset.name.partition(":")
+    if kind == "python" and rest:
+        resolve(dataset.name, DatasetError)
+    elif kind == "imagefolder" and rest:
+        find_folders(dataset)
+    elif dataset.name not in _READERS:
+        raise DatasetError(
+            f"dataset: there is no {dataset.name!r}.{did_you_mean(dataset.name, [*_READERS, *_FORMS])}"
+            f" Expected one of {', '.join([*_READERS, *_FORMS])}."
+        )
 
 
 def _call_function(dataset: Dataset) -> Splits:

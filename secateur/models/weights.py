@@ -87,3 +87,13 @@ def load_weights(model: nn.Module, path: Path) -> None:
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise ModelError(f"weights {path} do not fit the model: {'; '.join(problems[:3])}{more}.")
     model.load_state_dict({name: state.get(name, tensor) for name, tensor in own.items()})
+
+
+def num_classes_of(path: Path, default: int = 10) -> int:
+    """Return how many classes a weights file is for: the width of its last linear layer; `default` if it has none.
+
+    Raises:
+        ModelError: See `load_state`.
+    """
+    widths = [tensor.shape[0] for tensor in load_state(path).values() if tensor.dim() == 2]
+    return widths[-1] if widths else default

@@ -7,6 +7,7 @@ copied needs no weight file: its networks are initialised by a recipe (`tests.go
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -67,5 +68,6 @@ def regenerate() -> None:
 
 
 def _write(name: str, content: list[Any]) -> None:
-    lines = (json.dumps(item, separators=(",", ":")) for item in content)
-    (HERE / f"{name}.json").write_text("[\n" + ",\n".join(lines) + "\n]\n")
+    indented = json.dumps(content, indent=1)
+    one_line_a_list = re.sub(r"\[[^\[\]{}]*\]", lambda match: " ".join(match[0].split()), indented)
+    (HERE / f"{name}.json").write_text(one_line_a_list + "\n")

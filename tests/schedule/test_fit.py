@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import pytest
+
+from secateur.errors import ScheduleError
+from secateur.schedule import check_fit, resolve_name
+from tests.schedule.documents import TEXT, parse_text
+
+SHAPES = {
+    "conv1.weight": (16, 3, 3, 3),
+    "conv2.weight": (32, 16, 3, 3),
+    "bn1.weight": (16,),
+    "fc.weight": (10, 32),
+}
+
+
+def problems_of(text: str, num_epochs: int = 9) -> list[str]:
+    with pytest.raises(ScheduleError) as caught:
+        check_fit(parse_text(text), SHAPES, "tiny", num_epochs)
+    return list(caught.value.problems)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("own_prefix", ["", "module."])
+def test_the_prefix_is_optional_on_both_sides(prefix: str, own_prefix: str) -> None:
+    shapes = {own_prefix + name: shape for name, shape in SHAPES.items()}
+    assert resolve_name(f"{prefix}conv1.weight", shapes) == f"{own_prefix}conv1.weight"
+    assert resolve_name(f"{prefix}conv9.weight", shapes) is None
+    text = TEXT.replace("[conv", f"[{prefix}conv")
+    check_fit(parse_text(text), shapes, "tiny", 9)
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "problem"),
+    [
+        (
+            "[conv1.weight]",
+            "[module.conv1.weigth]",
+            "s.yaml:3: pruner 'one': layer 'module.conv1.weigth' is not in tiny. Did you mean 'conv1.weight'?",
+        ),
+        (
+            "[conv1.weight]",
+            "[x]",
+            "s.yaml:3: pruner 'one': layer 'x' is not in tiny. Known: conv1.weight, conv2.weight.",
+        ),
+        ("[conv1.weight]", "[bn1.weight]", "'bn1.weight' has shape (16,); Filters needs a convolution's weight."),
+        ("[conv1.weight]", "[fc.weight]", "'fc.weight' has shape (10, 32); Filters needs a convolution's weight."),
+        (
+            "Filters, desired_sparsity: 0.5, weights: [conv1.weight]",
+            "Rows, desired_sparsity: 0.5, weights: [bn1.weight]",
+            "'bn1.weight' has shape (16,); Rows needs the weight of a convolution or a linear layer.",
+        ),
+        (
+            "weights: [conv1.weight]",
+            "weights: [conv1.weight, conv2.weight], group_dependency: Leader",
+            "'group_dependency: Leader' needs the same number of filters in every layer, "
+            "got {'conv1.weight': 16, 'conv2.weight': 32}.",
+        ),
+        (
+            "  epochs: [0]\n- ext",
+            "  epochs: [9]\n- ext",
+            "s.yaml:14: pruner 'one' never acts: its epochs begin at 9, and",
+        ),
+        (
+            "  epochs: [0]\n- ext",
+            "  epochs: [-1]\n- ext",
+            "14: pruner 'one' never acts: its epochs begin at -1, and train",
+        ),
+        ("- pruner: {instance_name: one}\n  epochs: [0]\n", "", "s.yaml: no policy prunes anything."),
+        (
+            "- extension: {instance_name: thinner}\n  epochs: [0]\n",
+            "",
+            "s.yaml: nothing is thinned, and zeros alone make",
+        ),
+        (
+            "ExponentialLR, gamma: 0.9",
+            "StepLR, step_size: 5, gamma: x",
+            "s.yaml:6: lr_scheduler 'falling': StepLR gives no learning rates: TypeError",
+        ),
+        (
+            "ExponentialLR, gamma: 0.9",
+            "OneCycleLR, max_lr: 0.1, total_steps: 5",
+            "s.yaml:6: lr_scheduler 'falling': OneCycleLR gives no learning rates: ValueError: Tried to step 6 times.",
+        ),
+    ],
+    ids=lambda value: value[:30],
+)
+def test_what_does_not_fit_is_named(was: str, becomes: str, problem: str) -> None:
+    assert was in TEXT
+    found = problems_of(TEXT.replace(was, becomes, 1))
+    assert any(problem in one for one in found), found
+
+
+def test_columns_of_a_linear_layer_are_channels() -> None:
+    text = TEXT.replace(
+        "Filters, desired_sparsity: 0.5, weights: [conv1", "Channels, desired_sparsity: 0.5, weights: [fc"
+    )
+    check_fit(parse_text(text), SHAPES, "tiny", 9)
+
+
+def test_without_training_only_epoch_0_acts() -> None:
+    check_fit(parse_text(TEXT), SHAPES, "tiny", 0)
+    assert len(problems_of(TEXT.replace("epochs: [0]", "epochs: [1]"), num_epochs=0)) == 2
+
+
+def test_a_cycle_may_be_as_long_as_the_training() -> None:
+    text = TEXT.replace("ExponentialLR, gamma: 0.9", "OneCycleLR, max_lr: 0.1, total_steps: 9")
+    check_fit(parse_text(text), SHAPES, "tiny", 9)
