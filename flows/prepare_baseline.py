@@ -18,7 +18,7 @@ from secateur.results import BASELINES, UNPRUNED
 from secateur.steps.record import proposed
 from secateur.steps.source import find_study
 from secateur.store import StudyFiles
-from tasks.control import hold
+from tasks.control import hold, obey
 from tasks.studies import open_study
 
 
@@ -42,16 +42,25 @@ async def make_baselines(files: StudyFiles, study: Study, dispatch: Dispatch) ->
 
     Raises:
         StudyError: There is no unpruned network to start from.
+        StudyCancelledError: Somebody cancelled the study.
     """
     address = {"study": study.name, "store": files.store.url}
     known = files.baselines()
     for label in BASELINES:
         if label not in known:
             files.write_record(proposed(study.name, label, method="baseline", parameters={}, seed=study.search.seed))
-    if to_compress := [label for label in BASELINES if label not in known or known[label].state == "proposed"]:
-        await run_child(compress, "gpu", dispatch, **address, labels=to_compress)
+    while labels := _unfinished(files):
+        await obey(files)  # a child that is told to pause returns early
+        await run_child(compress, "gpu", dispatch, **address, labels=labels)
+        if _unfinished(files):
+            await run_child(measure, "edge", dispatch, **address, labels=labels)
+
+
+def _unfinished(files: StudyFiles) -> list[str]:
     records = files.baselines()
     if (failure := records[UNPRUNED].failure) is not None:
-        raise StudyError(f"study {study.name!r}: there is no unpruned network to start from: {failure.message}")
-    if to_measure := [label for label, record in records.items() if record.state == "compressed"]:
-        await run_child(measure, "edge", dispatch, **address, labels=to_measure)
+        raise StudyError(
+            f"study {files.name!r}: there is no unpruned network to start from: {failure.message}"
+            " Correct that, and start over with --fresh."
+        )
+    return [label for label, record in records.items() if not record.is_finished]

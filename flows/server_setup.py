@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import shlex
 import sys
-import time
-from collections.abc import Iterable
 from copy import deepcopy
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate, WorkPoolUpdate
-from prefect.client.schemas.objects import ConcurrencyOptions, WorkerStatus
+from prefect.client.schemas.objects import ConcurrencyOptions
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists
@@ -27,18 +27,17 @@ from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
 
 from secateur import resources
-from secateur.errors import DispatchError
-
-_POLL_S = 0.2
 
 
-async def create_work_pools(working_dir: Path | None = None) -> list[str]:
+async def create_work_pools(*, python: str | None = None, working_dir: Path | None = None) -> list[str]:
     """Create the pools of infra/work-pools.yaml, or bring their job templates up to date; return their names.
 
     Args:
+        python: What runs a flow, on every worker; None: whatever runs the worker, through Prefect's launcher. That
+            costs two more interpreters, 3 s of CPU, for every flow run.
         working_dir: Where flow runs look for files with relative names; None: each in an empty folder.
     """
-    template = _job_template(working_dir)
+    template = _job_template(python, working_dir)
     pools = _read("infra/work-pools.yaml")
     async with get_client() as client:
         for name, fields in pools.items():
@@ -69,23 +68,11 @@ async def deploy_flows() -> list[str]:
         return [await _deploy(client, fields) for fields in _read("prefect.yaml")["deployments"]]
 
 
-async def wait_for_workers(pools: Iterable[str], timeout_s: float) -> None:
-    """Return when a worker serves each pool.
-
-    Raises:
-        DispatchError: None does, in time.
-    """
-    deadline = time.monotonic() + timeout_s
+async def is_served(pool: str, since: datetime) -> bool:
+    """Tell whether a worker of the pool was heard of since then."""
     async with get_client() as client:
-        for pool in pools:
-            while not await _is_served(client, pool):
-                if time.monotonic() > deadline:
-                    raise DispatchError(f"Work pool {pool!r}: no worker came within {timeout_s:.0f} s.")
-                await asyncio.sleep(_POLL_S)
-
-
-async def _is_served(client: PrefectClient, pool: str) -> bool:
-    return any(worker.status is WorkerStatus.ONLINE for worker in await client.read_workers_for_work_pool(pool))
+        workers = await client.read_workers_for_work_pool(pool)
+    return any(worker.last_heartbeat_time >= since for worker in workers)
 
 
 async def _deploy(client: PrefectClient, fields: dict[str, Any]) -> str:
@@ -109,15 +96,15 @@ async def _deploy(client: PrefectClient, fields: dict[str, Any]) -> str:
     return f"{flow.name}/{fields['name']}"
 
 
-def _schedule(slug: str, cron: str, timezone: str, active: bool) -> DeploymentScheduleCreate:  # noqa: FBT001
+def _schedule(slug: str, cron: str, timezone: str, active: bool) -> DeploymentScheduleCreate:
     return DeploymentScheduleCreate(slug=slug, schedule=CronSchedule(cron=cron, timezone=timezone), active=active)
 
 
-def _job_template(working_dir: Path | None) -> dict[str, Any]:
+def _job_template(python: str | None, working_dir: Path | None) -> dict[str, Any]:
     template = deepcopy(ProcessWorker.get_default_base_job_template())
     variables = template["variables"]["properties"]
-    # As it stands: Prefect's own launcher would start three interpreters for a flow run, to pull code.
-    variables["command"]["default"] = "python -m prefect.engine"
+    if python is not None:
+        variables["command"]["default"] = shlex.join([python, "-m", "prefect.engine"])
     if working_dir is not None:
         variables["working_dir"]["default"] = str(working_dir)
     return template
@@ -130,9 +117,10 @@ def _read(name: str) -> Any:
 def main() -> None:
     """Set up the server that PREFECT_API_URL names."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--python", help="what runs a flow, on every worker")
     parser.add_argument("--working-dir", type=Path, help="where flow runs look for files with relative names")
-    working_dir = parser.parse_args().working_dir
-    for step in (partial(create_work_pools, working_dir), create_automations, deploy_flows):
+    options = vars(parser.parse_args())
+    for step in (partial(create_work_pools, **options), create_automations, deploy_flows):
         for name in asyncio.run(step()):
             sys.stdout.write(f"{name}\n")
 

@@ -75,13 +75,12 @@ async def _run(files: StudyFiles, study: Study, dispatch: Dispatch, lease: Study
             bar.advance(_num_finished(results) - _num_finished(was), note=_best(results))
             await observe(files, study, results)
             await publish(files, results, progress_id, study.budget.trials)
-    finalists = [row.record.label for row in leaderboard(results) if row.is_on_front and row.record.test is None]
-    finalists += [label for label, record in results.baselines.items() if record.test is None]
-    if finalists:
+    while labels := _untested(results):
+        await obey(files)
         await tell(lease, "testing the finalists")
-        await run_child(compress, "gpu", dispatch, **address, labels=finalists, action="test")
+        await run_child(compress, "gpu", dispatch, **address, labels=labels, action="test")
         results = await read_results(files)
-        await publish(files, results, progress_id, study.budget.trials)
+    await publish(files, results, progress_id, study.budget.trials)
     await write_report(files, results)
 
 
@@ -93,6 +92,13 @@ async def _next_batch(files: StudyFiles, study: Study, results: StudyResults, de
     if count <= 0 or (deadline is not None and time.monotonic() > deadline):
         return []
     return [trial.label for trial in await propose(files, study, results, count)]
+
+
+def _untested(results: StudyResults) -> list[str]:
+    """Return the labels of finalists and baselines that were not yet evaluated on test data."""
+    finalists = [row.record for row in leaderboard(results) if row.is_on_front]
+    records = [*finalists, *results.baselines.values()]
+    return [record.label for record in records if record.test is None and record.compressed is not None]
 
 
 def _num_finished(results: StudyResults) -> int:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from prefect import task
 
 from secateur import progress
-from secateur.errors import StoreUnavailableError, StudyBusyError, StudyCancelledError
+from secateur.errors import StoreError, StoreUnavailableError, StudyBusyError, StudyCancelledError
 from secateur.store import Control, StudyFiles, StudyLease
 from tasks.settings import RETRIED
 
@@ -29,12 +29,12 @@ async def obey(files: StudyFiles) -> None:
     Raises:
         StudyCancelledError: Somebody cancelled it. The order is carried out by this, and forgotten.
     """
-    is_told = False
-    while (order := await wanted(files)) == "pause":
-        if not is_told:
-            progress.message(f"{files.name} is paused; 'secateur resume {files.name}' lets it go on.")
-            is_told = True
+    if (order := await wanted(files)) == "pause":
+        progress.message(f"{files.name} is paused; 'secateur resume {files.name}' lets it go on.")
+    while order == "pause":
         await asyncio.sleep(_POLL_S)
+        with suppress(StoreUnavailableError):  # not a task: a night's pause would fill Prefect's database
+            order = await asyncio.to_thread(files.read_control)
     if order == "cancel":
         files.write_control("run")
         raise StudyCancelledError(
@@ -53,12 +53,15 @@ async def hold(files: StudyFiles, server_url: str | None) -> AsyncIterator[Study
     await asyncio.to_thread(lease.acquire)
     keeper = asyncio.create_task(_keep(lease))
     try:
+        if await wanted(files) == "cancel":  # it was meant for a sweep that has ended: only a running one is cancelled
+            files.write_control("run")
         yield lease
     finally:
         keeper.cancel()
         with suppress(asyncio.CancelledError):
             await keeper
-        lease.release()
+        with suppress(StoreError):  # it expires
+            lease.release()
 
 
 async def tell(lease: StudyLease, activity: str) -> None:
@@ -74,5 +77,5 @@ async def tell(lease: StudyLease, activity: str) -> None:
 async def _keep(lease: StudyLease) -> None:
     while True:
         await asyncio.sleep(_RENEWAL_S)
-        with suppress(StoreUnavailableError, StudyBusyError):  # the next try comes in time; `tell` says the other
+        with suppress(StoreError, StudyBusyError):  # the next try comes in time; `tell` says the other
             await asyncio.to_thread(lease.renew)

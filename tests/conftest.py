@@ -6,12 +6,18 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from tests.golden.regenerate import regenerate
 from tests.s3_server import s3_service
 
 # Two threads on a busy machine wait for one another at every operation: tiny networks are faster with one.
 torch.set_num_threads(1)
+
+
+# The same examples at every run, however busy the machine is.
+settings.register_profile("secateur", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("secateur")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

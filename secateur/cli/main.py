@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +29,8 @@ StoreUrl = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="A device profile: its name or file.")]
 _STORE = "runs/.store"
+_INTERRUPTED = 130
+"""What typer exits with after Ctrl-C, as shells do."""
 
 
 def _print_version(is_wanted: bool) -> None:
@@ -194,13 +197,18 @@ def down(
 
 
 def main() -> None:
-    """Run the command line; errors become one message and an exit code: 2 for bad input, 1 for the rest."""
+    """Run the command line; errors become one message and an exit code: 2 for bad input, 130 for Ctrl-C, else 1."""
     try:
         app()
     except InputError as exc:
         sys.exit(_fail(str(exc), 2))
     except SecateurError as exc:
         sys.exit(_fail(str(exc), 1))
+    except SystemExit as exc:
+        if exc.code == _INTERRUPTED:
+            _fail("interrupted. Nothing that was complete is lost: the same command goes on from here.", _INTERRUPTED)
+            os._exit(_INTERRUPTED)  # a thread in the middle of an epoch cannot be told to stop
+        raise
 
 
 def _read(study: str, store: str, overrides: list[str]) -> None:
@@ -211,7 +219,7 @@ def _read(study: str, store: str, overrides: list[str]) -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"secateur: {message}", file=sys.stderr)  # noqa: T201
+    print(f"secateur: {message}", file=sys.stderr, flush=True)  # noqa: T201
     return code
 
 

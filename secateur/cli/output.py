@@ -13,6 +13,9 @@ from rich.table import Table
 from secateur.leaderboard import leaderboard
 from secateur.results import UNPRUNED, StudyResults, TrialRecord, metrics_of
 
+_WIDTH = 160
+"""Of tables that go to a file or a pipe, in characters: nothing is broken in two there."""
+
 
 def print_json(document: Mapping[str, Any]) -> None:
     """Print one JSON document."""
@@ -28,7 +31,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
         table.add_column(column, justify="left" if is_text else "right", overflow="fold")
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+    Console(width=None if sys.stdout.isatty() else _WIDTH).print(table)
 
 
 def _is_number(text: object) -> bool:

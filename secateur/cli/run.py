@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from flows import run_baseline, run_study
 from secateur.cli.display import progress_on_stderr
@@ -13,12 +10,10 @@ from secateur.cli.output import print_json, print_leaderboard, say
 from secateur.cli.studies import write_report_copies
 from secateur.report import leaderboard_rows, summary_line
 
-INTERRUPTED = 130
-
 
 def sweep(study: str, trials: int | None, overrides: Sequence[str], store: str, *, fresh: bool, as_json: bool) -> None:
     """Run a study and show its leaderboard."""
-    with _interruptible(study), progress_on_stderr():
+    with progress_on_stderr():
         results = run_study(study, store=store, trials=trials, fresh=fresh, overrides=overrides)
     folder = write_report_copies(results, store)
     if as_json:
@@ -33,19 +28,9 @@ def sweep(study: str, trials: int | None, overrides: Sequence[str], store: str, 
 
 def baseline(study: str, overrides: Sequence[str], store: str, *, as_json: bool) -> None:
     """Run a study's baselines and show them."""
-    with _interruptible(study), progress_on_stderr():
+    with progress_on_stderr():
         results = run_baseline(study, store=store, overrides=overrides)
     if as_json:
         print_json({label: record.model_dump(mode="json") for label, record in results.baselines.items()})
     else:
         print_leaderboard(results)
-
-
-@contextmanager
-def _interruptible(study: str) -> Iterator[None]:
-    """End at once on Ctrl-C: a thread in the middle of an epoch cannot be told to stop, and nothing is lost."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        print(f"\nInterrupted. 'secateur sweep {study}' goes on from here.", file=sys.stderr, flush=True)  # noqa: T201
-        os._exit(INTERRUPTED)

@@ -51,7 +51,8 @@ def _read(path: Path) -> dict[str, Tensor]:
         case ".safetensors":
             state: dict[str, Tensor] = load_file(path)
         case ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
+            # numpy leaves a damaged file open that it has opened itself.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 state = {name: torch.from_numpy(arrays[name].copy()) for name in arrays.files}
         case ".pt" | ".pth" | ".th" | ".tar":
             content = torch.load(path, map_location="cpu", weights_only=True)

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -71,6 +72,14 @@ def free_port() -> int:
         port = _LOWEST_PORT + secrets.randbelow(_HIGHEST_PORT - _LOWEST_PORT)
         if _is_free(port) and _is_free(port + _GRPC_OFFSET):
             return port
+
+
+def remove_sockets(arguments: Sequence[str]) -> None:
+    """Remove the Unix sockets that weed makes for its ports, in /tmp whatever TMPDIR says, and leaves there."""
+    ports = [a.partition("=")[2] for a in arguments if re.fullmatch(r"-\w+\.port(\.grpc)?=\d+", a)]
+    for port in ports:
+        for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108
+            path.unlink(missing_ok=True)
 
 
 class LocalS3:
@@ -154,7 +163,7 @@ class LocalS3:
         except subprocess.TimeoutExpired:  # one end in ten hangs; what was written has left the process
             self._process.kill()
             self._process.wait()
-        _remove_sockets(self._arguments)
+        remove_sockets(self._arguments)
         self._process = None
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
@@ -170,14 +179,6 @@ class LocalS3:
     def _log_tail(self) -> str:
         lines = self.log_path.read_text(errors="replace").splitlines()[-15:]
         return "\n".join(lines).replace(self.access_key, "***").replace(self.secret_key, "***")
-
-
-def _remove_sockets(arguments: list[str]) -> None:
-    """Remove the Unix sockets that weed makes for its ports, in /tmp whatever TMPDIR says, and leaves there."""
-    ports = [a.partition("=")[2] for a in arguments if re.fullmatch(r"-\w+\.port(\.grpc)?=\d+", a)]
-    for port in ports:
-        for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108
-            path.unlink(missing_ok=True)
 
 
 def _is_free(port: int) -> bool:

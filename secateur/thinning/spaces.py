@@ -108,7 +108,7 @@ def _items(group: torch_pruning.Group) -> Iterator[tuple[nn.Module, str, list[tu
     """Yield (module, "out" or "in", [(channel of the root, position in the module's dimension)])."""
     for item in group.items:
         module = item.dep.target.module
-        if next(module.parameters(recurse=False), None) is None:
+        if isinstance(module, nn.Module) and next(module.parameters(recurse=False), None) is None:
             continue  # an operation: addition, ReLU, reshape
         side = "in" if "in_channels" in item.dep.handler.__name__ else "out"
         yield module, side, list(zip(item.root_idxs, item.idxs, strict=True))

@@ -93,7 +93,7 @@ def test_sparsities_that_are_none(text: str, got: str) -> None:
             "weigths: [conv1.weight]",
             "3: pruner 'one': unknown argument 'weigths'. Did you me",
         ),
-        ("weights: [conv1.weight]", "weights: []", "3: pruner 'one': weights tuple should have at least 1 item"),
+        ("weights: [conv1.weight]", "weights: []", "3: pruner 'one': weights value should have at least 1 item"),
         ("weights: [conv1.weight]", "weights: [1]", "3: pruner 'one': weights input should be a valid string, got 1."),
         (", weights: [conv1.weight]", "", "s.yaml:3: pruner 'one': 'weights' is missing."),
         (
@@ -258,7 +258,7 @@ def test_empty_sections_and_no_policies_are_fine() -> None:
 
 
 def test_names_that_yaml_takes_for_numbers() -> None:
-    schedule = parse_text(TEXT.replace("one", "1"))
+    schedule = parse_text(TEXT.replace("one:", "1:").replace("name: one", "name: 1"))
     assert [policy.entry.name for policy in schedule.of_kind("pruner")] == ["1"]
 
 
@@ -277,7 +277,7 @@ def test_base_values() -> None:
     [
         ("one.desired_sparsty", "Did you mean 'one.desired_sparsity'?"),
         ("three.desired_sparsity", "Did you mean 'two.desired_sparsity'?"),
-        ("one.weights", "Did you mean"),
+        ("one.weights", "Known: falling.gamma, one.desired_sparsity"),
         ("one.class", ""),
         ("one", ""),
         ("", ""),
@@ -323,7 +323,7 @@ def test_parameters_change_what_they_name_and_nothing_else(sparsity: float, gamm
 
 
 def test_an_entrys_name_may_have_dots() -> None:
-    schedule = parse_text(TEXT.replace("one", "layer1.0"))
+    schedule = parse_text(TEXT.replace("one:", "layer1.0:").replace("name: one", "name: layer1.0"))
     assert schedule.with_parameters({"layer1.0.desired_sparsity": 0.25}).base_value("layer1.0.desired_sparsity") == 0.25
 
 

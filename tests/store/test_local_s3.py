@@ -51,7 +51,7 @@ def test_the_service_ends_with_who_started_it(tmp_path: Path) -> None:
         assert weed.name() == "weed"
         parent.send_signal(signal.SIGKILL)
     assert weed not in psutil.wait_procs([weed], timeout=10)[1]
-    local_s3._remove_sockets(arguments)
+    local_s3.remove_sockets(arguments)
 
 
 def test_a_port_in_use(tmp_path: Path) -> None:
