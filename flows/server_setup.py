@@ -18,11 +18,13 @@ from typing import Any
 import yaml
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate, WorkPoolUpdate
-from prefect.client.schemas.objects import ConcurrencyOptions
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import ConcurrencyOptions, StateType
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.flows import load_flow_from_entrypoint
+from prefect.states import Crashed
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
 
@@ -55,10 +57,11 @@ async def create_automations() -> list[str]:
     automations = [AutomationCore.model_validate(fields) for fields in _read("infra/automations.yaml")["automations"]]
     async with get_client() as client:
         for automation in automations:
-            if known := await client.read_automations_by_name(automation.name):
-                await client.update_automation(known[0].id, automation)
-            else:
+            known = await client.read_automations_by_name(automation.name)
+            if not known:
                 await client.create_automation(automation)
+            elif (known[0].trigger, known[0].actions) != (automation.trigger, automation.actions):
+                await client.update_automation(known[0].id, automation)  # which forgets what it waits for
     return [automation.name for automation in automations]
 
 
@@ -66,6 +69,16 @@ async def deploy_flows() -> list[str]:
     """Deploy what prefect.yaml lists; return the names, such as ``sweep/quickstart``."""
     async with get_client() as client:
         return [await _deploy(client, fields) for fields in _read("prefect.yaml")["deployments"]]
+
+
+async def crash_open_runs(message: str) -> list[str]:
+    """Mark flow runs as crashed that nobody can be at any more; return their names."""
+    is_open = FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING])
+    async with get_client() as client:
+        runs = await client.read_flow_runs(flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=is_open)))
+        for run in runs:
+            await client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+    return [run.name for run in runs]
 
 
 async def is_served(pool: str, since: datetime) -> bool:

@@ -8,7 +8,7 @@ import secrets
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,8 @@ def up(port: int, folder: Path) -> None:
         state = State.load(folder)
         running = [started.name for started in state.alive()] if state else []
         if state is None or not running:
+            if state is not None:  # the machine was restarted, or all was killed: flow runs may be left
+                _end(folder, state, PARTS)
             state = State(mark=secrets.token_hex(8), port=port)
         missing = [name for name in PARTS if name not in running]
         if missing:
@@ -81,8 +83,8 @@ def _start_services(folder: Path, state: State, names: Collection[str], bar: pro
     if SERVER in names:
         environment = services.prefect_environment(folder, state.port)
         state = supervise.start(folder, state, SERVER, services.server_command(state.port), environment, folder)
-    # Importing takes seconds, which the server needs too. Prefect reads its settings meanwhile; this process is ours.
-    os.environ.update(services.prefect_environment(folder, state.port))
+    # Importing takes seconds, as does the server's start.
+    _use(services.prefect_environment(folder, state.port))
     import flows.server_setup  # noqa: F401
 
     ready = {STORE: lambda: is_ready(store.environment), SERVER: lambda: _answers(state.port)}
@@ -91,6 +93,12 @@ def _start_services(folder: Path, state: State, names: Collection[str], bar: pro
             supervise.wait_until(ready[started.name], started, folder, _START_S)
             bar.advance(int(started.name in names), note=started.name)
     return store
+
+
+def _use(environment: Mapping[str, str]) -> None:
+    """Change this process's environment, which ends with the command: Prefect reads its settings when imported."""
+    os.environ.clear()
+    os.environ.update(environment)
 
 
 def _answers(port: int) -> bool:
@@ -103,17 +111,20 @@ def _answers(port: int) -> bool:
 
 def _start_workers(folder: Path, state: State, names: Collection[str], store: LocalS3, bar: progress.Bar) -> None:
     """Make the pools, start their workers, and meanwhile deploy."""
-    from flows.server_setup import create_automations, create_work_pools, deploy_flows, is_served
+    from flows.server_setup import crash_open_runs, create_automations, create_work_pools, deploy_flows, is_served
 
     python, working_dir = sys.executable, Path.cwd()
     pools = asyncio.run(create_work_pools(python=python, working_dir=working_dir))
     progress.message(f"work pools: {', '.join(pools)}")
+    progress.message(f"automations: {', '.join(asyncio.run(create_automations()))}")
     began = datetime.now(UTC)
     environment = services.worker_environment(folder, state.port, store)
     workers = {name: pool for name, pool in WORKERS.items() if name in names}
+    if len(workers) == len(WORKERS):  # no worker is left that could be at a run; infra/automations.yaml knows the text
+        for run in asyncio.run(crash_open_runs("Host lost: it was restarted.")):
+            progress.message(f"lost with the last end: {run}")
     for name, pool in workers.items():
         state = supervise.start(folder, state, name, services.worker_command(pool), environment, working_dir)
-    progress.message(f"automations: {', '.join(asyncio.run(create_automations()))}")
     progress.message(f"deployments: {', '.join(asyncio.run(deploy_flows()))}")
     for started in state.started:
         if started.name in workers:
@@ -123,9 +134,15 @@ def _start_workers(folder: Path, state: State, names: Collection[str], store: Lo
 
 
 def _end(folder: Path, state: State, names: Collection[str]) -> list[str]:
-    """End parts, the workers first: they have to tell the server what became of their runs."""
+    """End parts, the workers first; the server learns what that means for their flow runs."""
     with progress.track("ending"):
         ran = supervise.end(state, [name for name in WORKERS if name in names], _WORKERS_GRACE_S)
+        is_server_ours = SERVER in [started.name for started in state.alive()]
+        if set(WORKERS) <= set(names) and is_server_ours and _answers(state.port):
+            _use(services.prefect_environment(folder, state.port))
+            from flows.server_setup import crash_open_runs
+
+            asyncio.run(crash_open_runs("Ended by 'secateur down'."))
         ran += supervise.end(state, [name for name in (SERVER, STORE) if name in names], _SERVICES_GRACE_S)
     for started in ran:
         if started.name == STORE:
