@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,9 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from secateur.errors import SecateurError
+from secateur.errors import SecateurError, StoreFullError
+from secateur.store.os_errors import os_errors
 
 _START_S = 90.0
+_NEEDED_BYTES = 10_000_000
+"""What Prefect's database takes in a first sweep, and some more."""
 
 
 class EmbeddedServer:
@@ -25,11 +29,16 @@ class EmbeddedServer:
 
         Args:
             home: Where Prefect keeps its database.
+
+        Raises:
+            StoreError: `home` cannot be written.
         """
-        home.mkdir(parents=True, exist_ok=True)
-        self._log = home / "server.log"
+        self._home, self._log = home, home / "server.log"
+        with os_errors(home, "written"):
+            home.mkdir(parents=True, exist_ok=True)
+            log = self._log.open("wb")
         environment = {**os.environ, **_settings(home)}
-        with self._log.open("wb") as log:
+        with log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "flows.server_process"],
                 stdin=subprocess.PIPE,
@@ -64,15 +73,19 @@ class EmbeddedServer:
     def stop(self) -> None:
         """End it."""
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         try:
             self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._process.stdout.close()
 
     def _failed(self) -> SecateurError:
         self._process.kill()
+        if shutil.disk_usage(self._home).free < _NEEDED_BYTES:
+            return StoreFullError(f"{self._home}: there is no space left for Prefect's database. Free some there.")
         tail = self._log.read_text(errors="replace").strip().splitlines()[-5:]
         return SecateurError("\n  ".join([f"Prefect's server did not start; its log is {self._log}:", *tail]))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import threading
 
 
@@ -20,7 +19,7 @@ def main() -> None:
     port = listener.getsockname()[1]
     # Prefect reads its settings when it is imported; the UI has to be told where the API is.
     os.environ["PREFECT_SERVER_API_PORT"] = str(port)
-    os.environ["PREFECT_UI_API_URL"] = f"http://127.0.0.1:{port}/api"
+    os.environ["PREFECT_API_URL"] = os.environ["PREFECT_UI_API_URL"] = f"http://127.0.0.1:{port}/api"
     print(port, flush=True)  # noqa: T201 (the parent reads it)
 
     import uvicorn
@@ -31,7 +30,8 @@ def main() -> None:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):  # unbuffered: a lock on sys.stdin would be in the way of any other end
+        pass
     os._exit(0)
 
 

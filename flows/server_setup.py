@@ -24,7 +24,7 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.flows import load_flow_from_entrypoint
-from prefect.states import Crashed
+from prefect.states import AwaitingRetry, Crashed
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
 
@@ -71,13 +71,21 @@ async def deploy_flows() -> list[str]:
         return [await _deploy(client, fields) for fields in _read("prefect.yaml")["deployments"]]
 
 
-async def crash_open_runs(message: str) -> list[str]:
-    """Mark flow runs as crashed that nobody can be at any more; return their names."""
+async def close_lost_runs(message: str, *, restart: bool) -> list[str]:
+    """Mark flow runs as crashed that nobody can be at any more; return their names.
+
+    Args:
+        message: What became of them.
+        restart: Schedule sweeps and baselines again. (They do the same for the flows they call. The automation would,
+            too, but a server that was restarted holds back events of earlier runs for a quarter of an hour.)
+    """
     is_open = FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING])
     async with get_client() as client:
         runs = await client.read_flow_runs(flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=is_open)))
         for run in runs:
             await client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+            if restart and run.work_pool_name == "control":
+                await client.set_flow_run_state(run.id, AwaitingRetry(message=message))
     return [run.name for run in runs]
 
 

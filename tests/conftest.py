@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, settings
 
 from flows.embedded_server import EmbeddedServer
 from tests.golden.regenerate import regenerate
-from flows.embedded_server import EmbeddedServer
 from tests.s3_server import s3_service
 
 # Two threads on a busy machine wait for one another at every operation: tiny networks are faster with one.
@@ -38,16 +37,6 @@ def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     """A real S3 service: the environment variables by which `open_store` reaches it."""
     with s3_service(tmp_path_factory.mktemp("s3")) as environment:
         yield environment
-
-
-@pytest.fixture(scope="session")
-def prefect_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A real Prefect server: the environment variables by which runs reach it."""
-    home = tmp_path_factory.mktemp("prefect")
-    server = EmbeddedServer(home)
-    server.wait()
-    yield {"PREFECT_API_URL": f"{server.url}/api", "PREFECT_HOME": str(home), "DO_NOT_TRACK": "1"}
-    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -115,6 +115,7 @@ def start(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    process.returncode = 0  # it outlives us: nobody is to warn that we do not wait for it
     started = Started(
         name=name,
         pid=process.pid,

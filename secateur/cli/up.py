@@ -111,7 +111,7 @@ def _answers(port: int) -> bool:
 
 def _start_workers(folder: Path, state: State, names: Collection[str], store: LocalS3, bar: progress.Bar) -> None:
     """Make the pools, start their workers, and meanwhile deploy."""
-    from flows.server_setup import crash_open_runs, create_automations, create_work_pools, deploy_flows, is_served
+    from flows.server_setup import close_lost_runs, create_automations, create_work_pools, deploy_flows, is_served
 
     python, working_dir = sys.executable, Path.cwd()
     pools = asyncio.run(create_work_pools(python=python, working_dir=working_dir))
@@ -120,9 +120,9 @@ def _start_workers(folder: Path, state: State, names: Collection[str], store: Lo
     began = datetime.now(UTC)
     environment = services.worker_environment(folder, state.port, store)
     workers = {name: pool for name, pool in WORKERS.items() if name in names}
-    if len(workers) == len(WORKERS):  # no worker is left that could be at a run; infra/automations.yaml knows the text
-        for run in asyncio.run(crash_open_runs("Host lost: it was restarted.")):
-            progress.message(f"lost with the last end: {run}")
+    if len(workers) == len(WORKERS):  # no worker is left that could be at a run
+        for run in asyncio.run(close_lost_runs("Its worker was killed.", restart=True)):
+            progress.message(f"was cut off: {run}")
     for name, pool in workers.items():
         state = supervise.start(folder, state, name, services.worker_command(pool), environment, working_dir)
     progress.message(f"deployments: {', '.join(asyncio.run(deploy_flows()))}")
@@ -140,9 +140,9 @@ def _end(folder: Path, state: State, names: Collection[str]) -> list[str]:
         is_server_ours = SERVER in [started.name for started in state.alive()]
         if set(WORKERS) <= set(names) and is_server_ours and _answers(state.port):
             _use(services.prefect_environment(folder, state.port))
-            from flows.server_setup import crash_open_runs
+            from flows.server_setup import close_lost_runs
 
-            asyncio.run(crash_open_runs("Ended by 'secateur down'."))
+            asyncio.run(close_lost_runs("Ended by 'secateur down'.", restart=False))
         ran += supervise.end(state, [name for name in (SERVER, STORE) if name in names], _SERVICES_GRACE_S)
     for started in ran:
         if started.name == STORE:

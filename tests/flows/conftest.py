@@ -22,15 +22,16 @@ class Runs:
 
     def __init__(self, environment: dict[str, str], folder: Path) -> None:
         self.folder = folder
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.flows.crash_driver"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=(folder / "crash_driver.log").open("wb"),
-            env=environment,
-            cwd=folder,
-            text=True,
-        )
+        with (folder / "crash_driver.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.flows.crash_driver"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment,
+                cwd=folder,
+                text=True,
+            )
 
     def start(self, study: Path, log: Path, *, kill_at: int = 0, kill_after_s: float | None = None) -> None:
         """Begin a run of `study`, with a store beside it; `log` gets its events."""
@@ -60,9 +61,8 @@ class Runs:
 
     def close(self) -> None:
         """End the warm process."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(timeout=60)
+        with self._process:  # closes its pipes, by which it knows, and waits for it
+            pass
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
