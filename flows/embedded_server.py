@@ -17,6 +17,7 @@ from secateur.errors import SecateurError, StoreFullError
 from secateur.store.os_errors import os_errors
 
 _START_S = 90.0
+_NAMED_S = 10.0
 _NEEDED_BYTES = 10_000_000
 """What Prefect's database takes in a first sweep, and some more."""
 
@@ -102,8 +103,24 @@ def _settings(home: Path) -> dict[str, str]:
 class _NamedServer:
     """The server that `PREFECT_API_URL` names; it is not ours to start or stop."""
 
+    def __init__(self, api_url: str) -> None:
+        self._health_url = f"{api_url.rstrip('/')}/health"
+
     def wait(self) -> None:
-        pass
+        """Make sure that it answers.
+
+        Raises:
+            SecateurError: It does not.
+        """
+        try:
+            with urllib.request.urlopen(self._health_url, timeout=_NAMED_S):  # noqa: S310 (the user's own choice)
+                return
+        except (urllib.error.URLError, OSError, ValueError) as exc:
+            reason = exc.reason if isinstance(exc, urllib.error.URLError) else exc
+            raise SecateurError(
+                f"PREFECT_API_URL: no Prefect server answers at {self._health_url} ({reason})."
+                " Start it, or unset PREFECT_API_URL: then this command starts one of its own."
+            ) from None
 
 
 @contextmanager
@@ -115,9 +132,9 @@ def prefect_server(home: Path) -> Iterator[EmbeddedServer | _NamedServer]:
     """
     # Errors are told once, by whoever calls; everything is in the UI.
     changes = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL", "DO_NOT_TRACK": "1"}
-    if os.environ.get("PREFECT_API_URL"):
+    if api_url := os.environ.get("PREFECT_API_URL"):
         with _environment(changes):
-            yield _NamedServer()
+            yield _NamedServer(api_url)
         return
     server = EmbeddedServer(home)
     changes |= _settings(home) | {"PREFECT_API_URL": f"{server.url}/api", "PREFECT_UI_URL": server.url}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
@@ -13,10 +14,13 @@ from typing import Any
 from prefect.context import refresh_global_settings_context
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
 from secateur.errors import SecateurError, StudyCancelledError
 
 _DRAIN_S = 5.0
+_PREFECTS_OWN = {"httpx", "prefect"}
+"""Packages whose exceptions tell that the server did not do as it was asked; no flow of ours raises them."""
 
 
 def run_flow(call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
@@ -45,11 +49,13 @@ def _prefect_at_hand() -> Iterator[None]:
     events from threads that outlive a flow.
     """
     refresh_global_settings_context()
+    raised, logging.raiseExceptions = logging.raiseExceptions, False  # a log line that gets lost is no news
     try:
         yield
     finally:
         for service in (APILogWorker, EventsWorker):
             service.drain_all(timeout=_DRAIN_S)
+        logging.raiseExceptions = raised
 
 
 def _run_in_thread(call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
@@ -71,12 +77,21 @@ def _run_in_thread(call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
 
 
 def _run(call: Callable[[], Coroutine[Any, Any, Any]], runner: asyncio.Runner) -> None:
-    with _prefect_at_hand():
-        state, error = runner.run(_outcome(call))
-    # Only now: after Ctrl-C, closing would wait for a thread in the middle of an epoch.
-    runner.close()
-    if isinstance(error, Exception):
-        raise error
+    try:
+        with _prefect_at_hand():
+            state, error = runner.run(_outcome(call))
+        # Only now: after Ctrl-C, closing would wait for a thread in the middle of an epoch.
+        runner.close()
+        if isinstance(error, Exception):
+            raise error
+    except Exception as exc:
+        if type(exc).__module__.partition(".")[0] not in _PREFECTS_OWN:
+            raise
+        reason = str(exc).partition("\n")[0].removesuffix(".")
+        raise SecateurError(
+            f"Prefect's server at {PREFECT_API_URL.value()} failed: {reason}. Is its disk full? Its log may tell"
+            f" ({PREFECT_HOME.value() / 'server.log'}). Nothing that was complete is lost: the same command goes on."
+        ) from exc
     if state.is_cancelled():
         raise StudyCancelledError(state.message or "The run was cancelled.")
     if not state.is_completed():

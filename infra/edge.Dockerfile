@@ -1,0 +1,21 @@
+# Edge worker: OpenVINO, and neither torch nor Ax. Not built where it was written: see infra/compose.yaml.
+FROM python:3.11.13-slim-bookworm AS build
+WORKDIR /source
+COPY . .
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheel .
+
+FROM python:3.11.13-slim-bookworm
+ENV PYTHONUNBUFFERED=1 UV_SYSTEM_PYTHON=1 UV_NO_CACHE=1
+# For sticks on USB.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libusb-1.0-0 \
+    && rm -rf /var/lib/apt/lists/*
+COPY requirements-edge.lock /tmp/
+RUN pip install --no-cache-dir 'uv>=0.9,<1' && uv pip install --require-hashes --requirements /tmp/requirements-edge.lock
+COPY --from=build /wheel /tmp/wheel
+RUN uv pip install --no-deps /tmp/wheel/*.whl \
+    && useradd --create-home --uid 10001 --groups plugdev secateur \
+    && install --directory --owner=secateur /studies /data
+USER secateur
+WORKDIR /studies
+CMD ["prefect", "worker", "start", "--pool", "edge", "--type", "process", "--limit", "1", "--with-healthcheck"]

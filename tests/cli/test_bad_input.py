@@ -1,0 +1,188 @@
+"""Bad input costs no work and shows no traceback: one message that says what to do, and exit code 2."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.conftest import Secateur, Typed
+from tests.flows.tiny import write_study
+
+ROOT = Path(__file__).parents[2]
+
+
+def _check_refused(typed: Typed, folder: Path, message: str, code: int = 2) -> None:
+    assert typed.code == code
+    assert re.search(message, typed.err, re.DOTALL), typed.err
+    assert typed.err.startswith("secateur: ")
+    assert "Traceback" not in typed.err + typed.out
+    assert typed.out == ""
+    assert not (folder / "runs" / ".prefect").exists(), "a server was started"
+    assert not (folder / "store" / "studies").exists(), "a study was begun"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("serch.seed=1", "--set serch.seed=1: unknown key 'serch'. Did you mean 'search'"),
+        ("search.seed=many", "'search.seed': .*got 'many'"),
+        ("training.epochs", "expected key=value"),
+        ("model=resnet21_cifar", "unknown model 'resnet21_cifar'. Did you mean 'resnet20_cifar'"),
+        ("model=python:tests.flows.tiny:netwrk", "has no 'netwrk'. Did you mean 'network'"),
+        ("dataset=digit", "there is no 'digit'. Did you mean 'digits'"),
+        ("dataset=imagefolder:photos", "photos"),
+        ("device=cpuu", "there is no profile 'cpuu'. Did you mean 'cpu'"),
+        ("device={device: TPU}", "TPU.*CPU"),
+        ('search.constraints=["topp1 >= 3"]', "unknown metric 'topp1'. Did you mean 'top1'"),
+        ('search.constraints=["top1 > 3"]', "expected 'metric >= number'"),
+        ("search.objectives={latency: minimize}", "unknown metric 'latency'"),
+        ("search.parameters.pruner_0.desired_sparsity.max=1.2", r"desired_sparsity must be in \[0, 1\), got 1.2"),
+        ("search.parameters.prunr_0.desired_sparsity={min: 0, max: 0.5}", "Did you mean 'pruner_0.desired_sparsity'"),
+        ("weights=missing.npz", "missing.npz: there is no such file"),
+        ("schedule=missing.yaml", "missing.yaml: there is no such file"),
+    ],
+    ids=lambda value: value if "=" in value else "",
+)
+def test_a_study_that_is_wrong(secateur: Secateur, tmp_path: Path, override: str, message: str) -> None:
+    typed = secateur("sweep", write_study(tmp_path), "--store", "store", "--set", override)
+    _check_refused(typed, tmp_path, message)
+
+
+def _break_yaml(folder: Path) -> None:
+    (folder / "study.yaml").write_text("name: x\nsearch: [1\n")
+
+
+def _wrong_weights(folder: Path) -> None:
+    np.savez(folder / "weights.npz", **{"conv1.weight": np.zeros((4, 3, 3, 3), np.float32)})
+    with (folder / "study.yaml").open("a") as study:
+        study.write("weights: weights.npz\n")
+
+
+def _layer_the_model_lacks(folder: Path) -> None:
+    schedule = folder / "schedule.yaml"
+    schedule.write_text(schedule.read_text().replace("blocks.0.conv1", "blocks.7.conv1"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_break_yaml, r"study\.yaml:\d+: this is not YAML"),
+        (_wrong_weights, r"study\.yaml:\d+: weights .*do not fit the model"),
+        (_layer_the_model_lacks, r"schedule\.yaml:\d+: .*'module.blocks.7.conv1.weight' is not in .*Did you mean"),
+        (lambda folder: (folder / "study.yaml").unlink(), r"study\.yaml: there is no such file"),
+        (lambda folder: (folder / "quick.yaml").write_text("num_threads: 0\n"), "num_threads"),
+    ],
+    ids=["broken yaml", "weights that do not fit", "layer the model lacks", "missing file", "wrong device profile"],
+)
+def test_files_that_are_wrong(
+    secateur: Secateur, tmp_path: Path, spoil: Callable[[Path], object], message: str
+) -> None:
+    study = write_study(tmp_path)
+    spoil(tmp_path)
+    _check_refused(secateur("sweep", study, "--store", "store"), tmp_path, message)
+
+
+def test_a_store_that_cannot_be_reached(secateur: Secateur, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECATEUR_S3_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "an-id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret")
+    typed = secateur("sweep", write_study(tmp_path), "--store", "s3://bucket")
+    _check_refused(typed, tmp_path, "127.0.0.1:9.*cannot be reached.*SECATEUR_S3_ENDPOINT", code=1)
+    assert "a-secret" not in typed.err
+
+
+def test_a_store_that_refuses_the_credentials(
+    secateur: Secateur, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s3_endpoint: dict[str, str]
+) -> None:
+    for name, value in {**s3_endpoint, "AWS_SECRET_ACCESS_KEY": "wrong-secret"}.items():
+        monkeypatch.setenv(name, value)
+    typed = secateur("sweep", write_study(tmp_path), "--store", "s3://refused")
+    _check_refused(typed, tmp_path, "AWS_", code=1)
+    assert "wrong-secret" not in typed.err
+
+
+_ON_A_FULL_DISK = """
+import sys
+from secateur.cli.main import main
+from secateur.errors import StoreFullError
+from secateur.store.directory import DirectoryStore
+
+put = DirectoryStore.put
+
+def full(self, key, data, *, if_absent=False):
+    if key.startswith("objects/"):
+        raise StoreFullError(f"{self.url}: no space is left for {key!r}. Free some, and run the same command again.")
+    return put(self, key, data, if_absent=if_absent)
+
+codes = []
+for DirectoryStore.put in (full, put):
+    try:
+        main()
+        codes.append(0)
+    except SystemExit as exc:
+        codes.append(exc.code or 0)
+assert codes == [1, 0], codes
+"""
+
+
+def test_a_full_disk_ends_a_sweep_with_one_message(tmp_path: Path, prefect_environment: dict[str, str]) -> None:
+    write_study(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", _ON_A_FULL_DISK, "sweep", "study.yaml", "--store", "store", "--trials", "1", "--json"],
+        cwd=tmp_path,
+        env={**os.environ, **prefect_environment, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("secateur: ") == 1
+    assert "no space is left" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert json.loads(done.stdout)["study"] == "tiny"  # the second run's: the study was intact
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("benchmark", "missing.onnx"), "missing.onnx: there is no such ONNX file"),
+        (("check", "missing.yaml"), "missing.yaml: there is no such file"),
+        (("pause", "unknown"), "there is none"),
+        (("report", "unknown"), "there is none"),
+        (("status", "unknown"), "there is none"),
+        (("status", "--store", "ftp://x"), "expected the path of a directory, or s3://bucket/prefix"),
+        (("prune", "--model", "resnet20_cifar", "--schedule", "missing.yaml", "--out", "out"), "there is no such file"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_other_commands(secateur: Secateur, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    _check_refused(secateur(*arguments), tmp_path, message)
+
+
+def test_check_tells_every_problem_at_its_place(secateur: Secateur, tmp_path: Path) -> None:
+    study = write_study(tmp_path, {"model": "resnet21_cifar", "dataset": "digit"})
+    (tmp_path / "schedule.yaml").write_text("policies: 5\nprunners: {}\n")
+    typed = secateur("check", study)
+    assert typed.code == 2
+    assert "unknown section 'prunners'" in typed.err
+    assert "schedule.yaml:1" in typed.err
+    assert "schedule.yaml:2" in typed.err
+
+
+def test_no_study_to_cancel(secateur: Secateur, tmp_path: Path) -> None:
+    from secateur.config import load_study
+    from secateur.steps.open import open_study
+    from secateur.store import StudyFiles, open_store
+
+    open_study(StudyFiles(open_store("store"), "tiny"), load_study(write_study(tmp_path)))
+    typed = secateur("cancel", "tiny", "--store", "store")
+    assert typed.code == 1
+    assert "no sweep of 'tiny' is running" in typed.err
