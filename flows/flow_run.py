@@ -55,7 +55,7 @@ def _prefect_at_hand() -> Iterator[None]:
     finally:
         for service in (APILogWorker, EventsWorker):
             service.drain_all(timeout=_DRAIN_S)
-        logging.raiseExceptions = raised
+    logging.raiseExceptions = raised  # not after an error: what could not be sent is tried again at exit
 
 
 def _run_in_thread(call: Callable[[], Coroutine[Any, Any, Any]]) -> None:

@@ -8,12 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flows.embedded_server import prefect_server
-from secateur.config import Study, locate_study
-from secateur.config.located import Located
-from secateur.preflight import check_before_work
+from secateur.config import Study
+from secateur.preflight import find_checked
 from secateur.results import StudyResults
-from secateur.steps.source import is_file_name, stored_study, study_path
-from secateur.store import StudyFiles, open_store
+from secateur.store import StudyFiles, StudyLease
 
 _PREFECT_HOME = Path("runs/.prefect")
 
@@ -86,15 +84,9 @@ def run_baseline(
 
 
 def _checked(source: str, store: str, overrides: Sequence[str]) -> StudyFiles:
-    """Check a study and its store before anything is started; return its files."""
-    if is_file_name(source):
-        study, document = locate_study(study_path(source), overrides)
-        files = StudyFiles(open_store(store), study.name)
-        files.exists()  # an unreachable or forbidden store is found out here
-    else:
-        files = StudyFiles(open_store(store), source)
-        study, document = stored_study(files), Located(value={}, source=f"study {source!r} in {store}")
-    check_before_work(study, document)
+    """Find out what is wrong before a server is started for it."""
+    files, _ = find_checked(source, store, overrides)
+    StudyLease(files.store, files.name).check()
     return files
 
 

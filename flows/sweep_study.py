@@ -29,19 +29,26 @@ from tasks.studies import observe, open_study, propose, read_results
 
 @flow(name="sweep", flow_run_name="sweep {study}", persist_result=False)
 async def sweep(
-    study: Annotated[str, Field(description="A study's YAML file, or the name of one in the store.")],
-    trials: Annotated[int | None, Field(ge=1, description="In all; by default what the study says.")] = None,
-    additional_trials: Annotated[int, Field(ge=0, description="More than there are, beyond the study's budget.")] = 0,
-    fresh: Annotated[bool, Field(description="Forget the trials there are.")] = False,
-    overrides: Annotated[list[str], Field(description="key=value each, as with --set.")] = [],  # noqa: B006
-    store: Annotated[str | None, Field(description="Path or s3:// URL; by default SECATEUR_STORE.")] = None,
-    dispatch: Annotated[
-        Dispatch, Field(description="deployed: the other flows run on their own workers.")
-    ] = "deployed",
+    study: str,
+    trials: Annotated[int | None, Field(ge=1)] = None,
+    additional_trials: Annotated[int, Field(ge=0)] = 0,
+    fresh: bool = False,
+    overrides: list[str] = [],  # noqa: B006 (nobody changes it)
+    store: str | None = None,
+    dispatch: Dispatch = "deployed",
 ) -> Any:
     """Search for the networks that are fastest on the device, at the accuracy that is asked for.
 
     It can be killed at any moment: the same call goes on where it was, and repeats nothing that was complete.
+
+    Args:
+        study: A study's YAML file, or the name of one in the store.
+        trials: In all; by default what the study says.
+        additional_trials: More than there are, beyond the study's budget.
+        fresh: Forget the trials there are.
+        overrides: key=value each, as with --set.
+        store: Path or s3:// URL; by default SECATEUR_STORE.
+        dispatch: deployed: the other flows run on their own workers.
     """
     store_url = store or os.environ.get("SECATEUR_STORE", "runs/.store")
     files, wanted = find_study(study, store_url, overrides)
@@ -59,14 +66,13 @@ async def _run(files: StudyFiles, study: Study, dispatch: Dispatch, lease: Study
     address = {"study": study.name, "store": files.store.url}
     progress_id = await start_progress(study.name)
     deadline = time.monotonic() + study.budget.hours * 3600 if study.budget.hours else None
-    await obey(files)
-    await tell(lease, "making the baselines")
-    await make_baselines(files, study, dispatch)
+    await obey(files, lease)
+    await make_baselines(files, lease, study, dispatch)
     results = await read_results(files)
     with progress.track(f"sweep {study.name}", total=study.budget.trials) as bar:
         bar.advance(_num_finished(results))
         while labels := await _next_batch(files, study, results, deadline):
-            await obey(files)
+            await obey(files, lease)
             await tell(lease, f"compressing trials {', '.join(labels)}")
             await run_child(compress, "gpu", dispatch, **address, labels=labels)
             await tell(lease, f"measuring trials {', '.join(labels)}")
@@ -76,7 +82,7 @@ async def _run(files: StudyFiles, study: Study, dispatch: Dispatch, lease: Study
             await observe(files, study, results)
             await publish(files, results, progress_id, study.budget.trials)
     while labels := _untested(results):
-        await obey(files)
+        await obey(files, lease)
         await tell(lease, "testing the finalists")
         await run_child(compress, "gpu", dispatch, **address, labels=labels, action="test")
         results = await read_results(files)

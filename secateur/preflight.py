@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from secateur import benchmark
 from secateur.candidate import check_against_model, check_study
-from secateur.config import Study
+from secateur.config import Study, locate_study
 from secateur.config.located import Located, Location
 from secateur.datasets import check_dataset
 from secateur.errors import InputError, ScheduleError, StudyError
 from secateur.models import create_model, load_weights, num_classes_of
 from secateur.references import resolve
+from secateur.steps.source import find_study, is_file_name, study_path
+from secateur.store import StudyFiles, open_store
+
+
+def find_checked(study: str, store: str, overrides: Sequence[str] = ()) -> tuple[StudyFiles, Study]:
+    """Read a study as `find_study` does, and check it and its store.
+
+    Raises:
+        InputError: With every problem, each at its file and line.
+        StoreError: The store cannot be reached, or refuses the credentials.
+    """
+    if is_file_name(study):
+        read, document = locate_study(study_path(study), overrides)
+        files = StudyFiles(open_store(store), read.name)
+        files.exists()  # an unreachable or forbidden store is found out here
+    else:
+        files, read = find_study(study, store, overrides)
+        document = Located(value={}, source=f"study {study!r} in {store}")
+    check_before_work(read, document)
+    return files, read
 
 
 def check_before_work(study: Study, document: Located, *, is_device_here: bool = True) -> None:

@@ -23,7 +23,7 @@ async def wanted(files: StudyFiles) -> Control:
     return await asyncio.to_thread(files.read_control)
 
 
-async def obey(files: StudyFiles) -> None:
+async def obey(files: StudyFiles, lease: StudyLease) -> None:
     """Wait while the study is paused.
 
     Raises:
@@ -31,6 +31,7 @@ async def obey(files: StudyFiles) -> None:
     """
     if (order := await wanted(files)) == "pause":
         progress.message(f"{files.name} is paused; 'secateur resume {files.name}' lets it go on.")
+        await tell(lease, "waiting")
     while order == "pause":
         await asyncio.sleep(_POLL_S)
         with suppress(StoreUnavailableError):  # not a task: a night's pause would fill Prefect's database

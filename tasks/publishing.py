@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+from typing import Any
 from uuid import UUID
 
 from prefect import task
@@ -44,12 +45,18 @@ async def publish(files: StudyFiles, results: StudyResults, progress_id: UUID, n
     picture = f"data:image/png;base64,{base64.b64encode(png).decode()}"
     await asyncio.gather(
         aupdate_progress_artifact(progress_id, min(100.0, 100.0 * num_finished / max(num_trials, 1))),
-        acreate_table_artifact(
-            leaderboard_rows(results), key=artifact_key(name, "leaderboard"), description=f"# {name}"
-        ),
+        acreate_table_artifact(_leaderboard(results), key=artifact_key(name, "leaderboard"), description=f"# {name}"),
         acreate_markdown_artifact(markdown, key=artifact_key(name, "summary"), description=f"Summary of {name}"),
         acreate_image_artifact(picture, key=artifact_key(name, "pareto"), description=f"Pareto front of {name}"),
     )
+
+
+def _leaderboard(results: StudyResults) -> list[dict[str, Any]]:
+    """Return the leaderboard for people: the UI prints every digit that it gets."""
+    return [
+        {name: round(value, 4) if isinstance(value, float) else value for name, value in row.items()}
+        for row in leaderboard_rows(results)
+    ]
 
 
 @task(task_run_name="report {files.name}", **RETRIED)

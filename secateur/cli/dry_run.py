@@ -8,8 +8,8 @@ from dataclasses import asdict
 from secateur.cli.display import progress_on_stderr
 from secateur.cli.output import print_json, print_table, say
 from secateur.errors import StoreFullError
+from secateur.preflight import find_checked
 from secateur.steps.estimate import estimate
-from secateur.steps.source import find_study
 
 
 def dry_run(study: str, trials: int | None, overrides: Sequence[str], store: str, *, as_json: bool) -> None:
@@ -19,10 +19,9 @@ def dry_run(study: str, trials: int | None, overrides: Sequence[str], store: str
         InputError: The study would not run.
         StoreFullError: Its networks would not fit on the disk.
     """
-    files, read = find_study(study, store, overrides)
+    files, read = find_checked(study, store, overrides)
     if trials is not None:
         read = read.model_copy(update={"budget": read.budget.model_copy(update={"trials": trials})})
-    files.exists()  # an unreachable or forbidden store is found out here
     with progress_on_stderr():
         expected = estimate(read, files.store)
     if as_json:

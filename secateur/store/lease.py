@@ -82,6 +82,16 @@ class StudyLease:
             server_url=server_url,
         )
 
+    def check(self) -> None:
+        """Look whether the lease could be taken now.
+
+        Raises:
+            StudyBusyError: Somebody else holds it.
+        """
+        current = read_lease(self._store, self._study)
+        if current is not None and current.holder != self._lease.holder:
+            raise self._busy(current)
+
     def acquire(self) -> None:
         """Take the lease; the holder is to `renew` it every 20 s.
 

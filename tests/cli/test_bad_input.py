@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +12,6 @@ import pytest
 
 from tests.cli.conftest import Secateur, Typed
 from tests.flows.tiny import write_study
-
-ROOT = Path(__file__).parents[2]
 
 
 def _check_refused(typed: Typed, folder: Path, message: str, code: int = 2) -> None:
@@ -109,47 +104,6 @@ def test_a_store_that_refuses_the_credentials(
     assert "wrong-secret" not in typed.err
 
 
-_ON_A_FULL_DISK = """
-import sys
-from secateur.cli.main import main
-from secateur.errors import StoreFullError
-from secateur.store.directory import DirectoryStore
-
-put = DirectoryStore.put
-
-def full(self, key, data, *, if_absent=False):
-    if key.startswith("objects/"):
-        raise StoreFullError(f"{self.url}: no space is left for {key!r}. Free some, and run the same command again.")
-    return put(self, key, data, if_absent=if_absent)
-
-codes = []
-for DirectoryStore.put in (full, put):
-    try:
-        main()
-        codes.append(0)
-    except SystemExit as exc:
-        codes.append(exc.code or 0)
-assert codes == [1, 0], codes
-"""
-
-
-def test_a_full_disk_ends_a_sweep_with_one_message(tmp_path: Path, prefect_environment: dict[str, str]) -> None:
-    write_study(tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-c", _ON_A_FULL_DISK, "sweep", "study.yaml", "--store", "store", "--trials", "1", "--json"],
-        cwd=tmp_path,
-        env={**os.environ, **prefect_environment, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("secateur: ") == 1
-    assert "no space is left" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert json.loads(done.stdout)["study"] == "tiny"  # the second run's: the study was intact
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -175,6 +129,52 @@ def test_check_tells_every_problem_at_its_place(secateur: Secateur, tmp_path: Pa
     assert "unknown section 'prunners'" in typed.err
     assert "schedule.yaml:1" in typed.err
     assert "schedule.yaml:2" in typed.err
+
+
+def test_check_tells_what_the_study_names_wrongly_line_by_line(secateur: Secateur, tmp_path: Path) -> None:
+    changes = {"model": "resnet21_cifar", "dataset": "digit", "weights": "missing.npz", "evaluation": "python:a:b"}
+    typed = secateur("check", write_study(tmp_path, changes))
+    lines = (tmp_path / "study.yaml").read_text().splitlines()
+    places = {key: next(i for i, line in enumerate(lines, start=1) if line.startswith(f"{key}:")) for key in changes}
+    assert typed.code == 2
+    told = typed.err.removeprefix("secateur: ").splitlines()
+    assert {line.partition(": ")[0].rpartition(":")[2] for line in told} == {str(line) for line in places.values()}
+    assert len(told) == len(changes)
+
+
+@pytest.mark.parametrize("command", [("sweep", "--dry-run"), ("baseline",)], ids=" ".join)
+def test_what_is_checked_before_a_sweep_is_checked_before_these(
+    secateur: Secateur, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    write_study(tmp_path, {"model": "resnet21_cifar"})
+    message = "Did you mean 'study.yaml'"
+    _check_refused(secateur(*command, "stydy.yaml", "--store", "store"), tmp_path, message)
+    message = "unknown model 'resnet21_cifar'. Did you mean 'resnet20_cifar'"
+    _check_refused(secateur(*command, "study.yaml", "--store", "store"), tmp_path, message)
+
+
+def test_a_store_without_credentials(secateur: Secateur, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    typed = secateur("sweep", write_study(tmp_path), "--store", "s3://bucket")
+    _check_refused(typed, tmp_path, "there are no credentials for the S3 store: set AWS_ACCESS_KEY_ID", code=1)
+
+
+def test_a_prefect_server_that_is_not_there(
+    secateur: Secateur, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    typed = secateur("sweep", write_study(tmp_path), "--store", "store")
+    _check_refused(
+        typed, tmp_path, "no Prefect server answers at http://127.0.0.1:9/api.*unset PREFECT_API_URL", code=1
+    )
+
+
+def test_a_folder_for_prefect_that_cannot_be_written(secateur: Secateur, tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file, where a folder is expected")
+    typed = secateur("sweep", write_study(tmp_path), "--store", "store")
+    _check_refused(typed, tmp_path, "runs/.prefect: cannot be written: .* Check that path", code=1)
 
 
 def test_no_study_to_cancel(secateur: Secateur, tmp_path: Path) -> None:

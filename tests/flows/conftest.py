@@ -1,4 +1,4 @@
-"""A Prefect server for all tests, and runs of studies that can be killed."""
+"""Commands in processes that can be killed, and that start in no time."""
 
 from __future__ import annotations
 
@@ -7,21 +7,37 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.flows.processes import left_in
+from tests.cli.conftest import secateur
+
+__all__ = ["Ended", "Runs", "runs", "secateur"]
 
 ROOT = Path(__file__).parents[2]
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    """Its exit code, or minus the signal that killed it."""
+    out: str
+    err: str
+    events: list[str]
+    trained: int
+    measured: int
+
+
 class Runs:
-    """Runs studies in forks of one warm process: see `tests.flows.crash_driver`."""
+    """Runs commands in forks of one warm process, one at a time: see `tests.flows.crash_driver`."""
 
     def __init__(self, environment: dict[str, str], folder: Path) -> None:
-        self.folder = folder
+        self._folder = folder
         with (folder / "crash_driver.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.flows.crash_driver"],
@@ -33,49 +49,61 @@ class Runs:
                 text=True,
             )
 
-    def start(self, study: Path, log: Path, *, kill_at: int = 0, kill_after_s: float | None = None) -> None:
-        """Begin a run of `study`, with a store beside it; `log` gets its events."""
+    def start(self, folder: Path, *arguments: str, kill_at: int = 0, full_at: str = "") -> int:
+        """Begin `secateur ARGUMENTS` in `folder`; return its process id.
+
+        Args:
+            folder: Its working directory.
+            arguments: As typed.
+            kill_at: Number of the event at which it kills itself, from 1; 0: it does not.
+            full_at: Beginning of the store's keys for which there is no space left; empty: there is.
+        """
+        self._log = self._folder / "log"
+        self._log.unlink(missing_ok=True)
         request = {
-            "study": str(study),
-            "store": str(study.parent / "store"),
-            "log": str(log),
+            "arguments": arguments,
+            "folder": str(folder),
+            "log": str(self._log),
             "kill_at": kill_at,
-            "kill_after_s": kill_after_s,
+            "full_at": full_at,
         }
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
+        return int(self._answer("pid"))
 
-    def wait(self) -> int:
-        """Return how the run that was started ended: its exit code, or minus the signal."""
-        return int(self._answer()["status"])
+    def wait(self) -> Ended:
+        """Return how the command that was started ended."""
+        code = int(self._answer("status"))
+        out, err = (self._log.with_suffix(suffix).read_text() for suffix in (".out", ".err"))
+        lines = self._log.read_text().splitlines()
+        events = [line.removeprefix("event ") for line in lines if line.startswith("event ")]
+        words = " ".join(lines).split()
+        return Ended(code, out, err, events, words.count("trained"), words.count("measured"))
 
-    def run(self, study: Path, log: Path, **how: Any) -> int:
-        """Start a run, and wait for it."""
-        self.start(study, log, **how)
+    def run(self, folder: Path, *arguments: str, **how: Any) -> Ended:
+        """Start a command, and wait for it."""
+        self.start(folder, *arguments, **how)
         return self.wait()
-
-    def left_behind(self) -> list[list[str]]:
-        """Return the command lines of processes that runs left behind, after a few seconds' grace."""
-        return left_in(self.folder, known={self._process.pid})
 
     def close(self) -> None:
         """End the warm process."""
         with self._process:  # closes its pipes, by which it knows, and waits for it
             pass
 
-    def _answer(self) -> dict[str, Any]:
+    def _answer(self, name: str) -> Any:
         assert self._process.stdout is not None
-        while not (line := self._process.stdout.readline()).startswith('{"status"'):
-            assert line, "the crash driver ended; see crash_driver.log"
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        line = self._process.stdout.readline()
+        assert line, (self._folder / "crash_driver.log").read_text()
+        return json.loads(line)[name]
 
 
 @pytest.fixture(scope="session")
 def runs(prefect_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    """Provide a warm process that runs studies through a real Prefect server."""
+    """Provide a warm process whose commands use one real Prefect server."""
     environment = {**os.environ, **prefect_environment, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment.pop("SECATEUR_STORE", None)
+    environment["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"  # as a command sets it before it imports Prefect
     runs = Runs(environment, tmp_path_factory.mktemp("runs"))
     yield runs
     runs.close()

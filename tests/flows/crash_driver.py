@@ -1,34 +1,40 @@
-"""Run studies in processes that kill themselves: `python -m tests.flows.crash_driver`.
+"""Run commands in processes that kill themselves: `python -m tests.flows.crash_driver`.
 
-It reads requests from stdin, a JSON line each, and answers each with a line::
+It reads requests from stdin, a JSON line each, and answers each with two lines, one at once, one at the end::
 
-    {"study": path, "store": path, "log": path, "kill_at": 17}     # at the 17th event, from 1; 0: not
-    {"status": -9}                                                  # as `subprocess` counts: negative, a signal
+    {"arguments": ["sweep", "study.yaml"], "folder": path, "log": path,
+     "kill_at": 17,             # at the 17th event, from 1; 0: not
+     "full_at": "objects/"}     # the disk is full for keys that begin so; "": never
+    {"pid": 4711}
+    {"status": -9}              # as `subprocess` counts: negative, a signal
 
-Events are the moments before and after every write to the store and every hand-over; each is a line of `log`, and so is
-each training and each network measured. Every run is a fork of this process, which has imported everything already.
+What the command prints goes to `log`.out and `log`.err. Events are the moments before and after every write to the
+store and every hand-over; each is a line of `log`, and so is each training and each network measured. Every command is
+a fork of this process, which has imported everything already.
 """
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
-from flows import flow_run, local_run, prepare_baseline, sweep_study
+from flows import flow_run, prepare_baseline, sweep_study
 from secateur import benchmark, candidate
 from secateur.benchmark.process import RunnerProcess
+from secateur.cli import main, run
 from secateur.export import export_onnx
 from secateur.store import StudyLease
 from secateur.store.directory import DirectoryStore
@@ -47,7 +53,7 @@ class Journal:
     def note(self, what: str) -> None:
         """Write a line."""
         with self._lock:
-            self._file.write(f"{time.monotonic():.2f} {what}\n")
+            self._file.write(f"{what}\n")
             self._file.flush()
 
     def event(self, what: str) -> None:
@@ -118,41 +124,62 @@ def _anonymous(key: str) -> str:
     return folder if len(name.removesuffix(".json")) == 64 else key
 
 
+def fill_disk(prefix: str) -> None:
+    """Let every write of a key that begins with `prefix` fail."""
+    written = DirectoryStore._written
+    put = DirectoryStore.put
+
+    def failing_put(store: DirectoryStore, key: str, *args: Any, **kwargs: Any) -> bool:
+        with patch.object(DirectoryStore, "_written", no_space if key.startswith(prefix) else written):
+            return put(store, key, *args, **kwargs)
+
+    def no_space(*args: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    DirectoryStore.put = failing_put  # type: ignore[method-assign]
+
+
 def _run(request: dict[str, Any]) -> None:
     os.setsid()
-    log = os.open(f"{request['log']}.out", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(request["folder"])
+    for descriptor, suffix in ((1, "out"), (2, "err")):
+        os.dup2(os.open(f"{request['log']}.{suffix}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    watch(Journal(Path(request["log"]), request["kill_at"]))
+    if request["full_at"]:
+        fill_disk(request["full_at"])
+    sys.argv = ["secateur", *request["arguments"]]
+    code = 0
     try:
-        watch(Journal(Path(request["log"]), request["kill_at"]))
-        local_run.run_study(request["study"], store=request["store"])
-    except BaseException:  # noqa: BLE001 (the parent is told by the exit code, the log says the rest)
+        main.main()
+    except SystemExit as exc:
+        code = int(exc.code or 0)
+    except BaseException:  # noqa: BLE001 (as the interpreter would)
         traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
 
 
 def _warm_up() -> None:
     torch.set_num_threads(1)  # with more, a fork would wait for threads that it does not have
     export_onnx(network(3), SIZE)
-    assert flow_run  # imported, as running a study does
+    assert all((flow_run, run))  # imported, as running a study does
 
 
-def main() -> None:
+def serve() -> None:
     """Serve requests until stdin ends."""
     _warm_up()
-    print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         request = json.loads(line)
         pid = os.fork()
         if pid == 0:
             _run(request)
-        if delay_s := request.get("kill_after_s"):
-            time.sleep(delay_s)
-            os.killpg(pid, signal.SIGKILL)
+        print(json.dumps({"pid": pid}), flush=True)
         _, status = os.waitpid(pid, 0)
         print(json.dumps({"status": os.waitstatus_to_exitcode(status)}), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    serve()

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from secateur.results import StudyResults
+from secateur.results import StudyResults, TrialRecord
 from secateur.store import StudyFiles, open_store
-from tests.flows.conftest import Runs
+from tests.flows.conftest import Ended, Runs
+from tests.flows.processes import left_in
 from tests.flows.tiny import write_study
 
-KILLED = -9
+SWEEP = ("sweep", "study.yaml", "--store", "store")
+KILLED = -signal.SIGKILL
 NUM_TRIALS = 2
 NUM_NETWORKS = NUM_TRIALS + 2
 """Trials and baselines: each is trained once, and measured once."""
@@ -32,22 +37,20 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Reference:
-    """A run that nobody interrupted."""
+    """A sweep that nobody interrupted."""
 
+    folder: Path
     events: list[str]
     results: StudyResults
 
 
 @pytest.fixture(scope="module")
 def reference(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    folder = tmp_path_factory.mktemp("reference")
-    study = _study(folder)
-    assert runs.run(study, folder / "log") == 0
-    assert _count(folder / "log", "trained") == NUM_NETWORKS
-    assert _count(folder / "log", "measured") == NUM_NETWORKS
-    lines = [line.partition(" ")[2] for line in (folder / "log").read_text().splitlines()]
-    events = [line.removeprefix("event ") for line in lines if line.startswith("event ")]
-    return Reference(events, _files(study).results())
+    folder = _begin(tmp_path_factory.mktemp("reference"))
+    ended = runs.run(folder, *SWEEP)
+    assert ended.code == 0, ended.err
+    assert (ended.trained, ended.measured) == (NUM_NETWORKS, NUM_NETWORKS)
+    return Reference(folder, ended.events, _files(folder).results())
 
 
 def test_every_event_there_is_was_seen(reference: Reference) -> None:
@@ -56,12 +59,21 @@ def test_every_event_there_is_was_seen(reference: Reference) -> None:
         assert any(event.startswith("before ") and part in event for event in reference.events), part
 
 
+def test_a_second_run_finds_everything_done(runs: Runs, reference: Reference) -> None:
+    before = _written(reference.folder / "store")
+    ended = runs.run(reference.folder, *SWEEP)
+    assert ended.code == 0, ended.err
+    assert (ended.trained, ended.measured) == (0, 0)
+    assert "tiny: 2 trials: 2 completed." in ended.out
+    changed = {path for path, when in _written(reference.folder / "store").items() if before.get(path) != when}
+    assert {path.parts[:3] for path in changed} == {("studies", "tiny", "report")}
+
+
 def test_a_sweep_that_is_killed_again_and_again_gets_there(runs: Runs, reference: Reference, tmp_path: Path) -> None:
-    study = _study(tmp_path)
-    # Each of these is the first of its kind that a run comes upon after the one before.
+    folder = _begin(tmp_path)
     for event in ("after put cache/compressed", "before put cache/latency", "after put studies/tiny/trials/0.json"):
-        _run_and_check(runs, study, tmp_path / "log", kill_at=_number(reference, event))
-    _finish_and_check(runs, study, tmp_path / "last", reference)
+        _run_and_check(runs, folder, kill_at=reference.events.index(event) + 1)
+    _finish_and_check(runs, folder, reference)
 
 
 @pytest.mark.slow
@@ -69,43 +81,61 @@ def test_a_sweep_can_be_killed_at_every_event(runs: Runs, reference: Reference, 
     # Between an event "after" and the next "before" the store does not change: one of the two is enough.
     befores = [i for i, event in enumerate(reference.events, start=1) if event.startswith("before")]
     for number in (*befores, len(reference.events)):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        study = _study(folder)
-        _run_and_check(runs, study, folder / "log", kill_at=number)
-        _finish_and_check(runs, study, folder / "last", reference)
+        folder = _begin(tmp_path / str(number))
+        _run_and_check(runs, folder, kill_at=number)
+        _finish_and_check(runs, folder, reference)
 
 
 @pytest.mark.slow
 def test_a_sweep_can_be_killed_at_any_moment(runs: Runs, reference: Reference, tmp_path: Path) -> None:
-    study, rng = _study(tmp_path), random.Random(0)
+    folder, rng = _begin(tmp_path), random.Random(0)
     for _ in range(10):
-        _run_and_check(runs, study, tmp_path / "log", kill_after_s=rng.uniform(0.5, 5.0))
-    _finish_and_check(runs, study, tmp_path / "last", reference)
+        before = _look(folder)
+        pid = runs.start(folder, *SWEEP)
+        time.sleep(rng.uniform(0.5, 5.0))
+        os.killpg(pid, signal.SIGKILL)  # it is not waited for before `wait` asks: the number is still its own
+        _check(folder, before, runs.wait())
+    _finish_and_check(runs, folder, reference)
 
 
-def _run_and_check(runs: Runs, study: Path, log: Path, **how: Any) -> None:
-    """Run a study and kill it (unless it is done before that); check that what was complete is left as it was."""
-    before = _look(study)
-    log.unlink(missing_ok=True)
-    assert runs.run(study, log, **how) in {KILLED, 0}, log.with_suffix(".out").read_text()
-    assert runs.left_behind() == []
-    after = _look(study)
+def test_a_full_disk_ends_a_sweep_and_leaves_it_intact(runs: Runs, reference: Reference, tmp_path: Path) -> None:
+    folder = _begin(tmp_path)
+    ended = runs.run(folder, *SWEEP, full_at="studies/tiny/trials/1")
+    assert ended.code == 1
+    message = "cannot be written: No space left on device. Free some space there, or choose another store."
+    assert ended.err.count("secateur: ") == 1
+    assert ended.err.rstrip().endswith(message)
+    assert "Traceback" not in ended.err
+    assert left_in(folder) == []
+    assert set(_look(folder).finished) == {"unpruned", "off_the_shelf"}
+    _finish_and_check(runs, folder, reference)
+
+
+def _run_and_check(runs: Runs, folder: Path, *, kill_at: int) -> None:
+    before = _look(folder)
+    ended = runs.run(folder, *SWEEP, kill_at=kill_at)
+    assert ended.code == KILLED, ended.err
+    _check(folder, before, ended)
+
+
+def _check(folder: Path, before: Snapshot, ended: Ended) -> None:
+    """Check that what was complete before a command is left as it was, and was not done again."""
+    assert left_in(folder) == []
+    after = _look(folder)
     assert {label: after.finished[label] for label in before.finished} == before.finished
-    assert _count(log, "trained") <= NUM_NETWORKS - before.num_trained
-    assert _count(log, "measured") <= NUM_NETWORKS - before.num_measured
+    assert ended.trained <= NUM_NETWORKS - before.num_trained
+    assert ended.measured <= NUM_NETWORKS - before.num_measured
 
 
-def _finish_and_check(runs: Runs, study: Path, log: Path, reference: Reference) -> None:
-    """Run a study to its end; check that it is the same as one that was never interrupted."""
-    before = _look(study)
-    assert runs.run(study, log) == 0, Path(f"{log}.out").read_text()
-    assert runs.left_behind() == []
-    after = _look(study)
-    assert {label: after.finished[label] for label in before.finished} == before.finished
-    assert _count(log, "trained") == NUM_NETWORKS - before.num_trained
-    assert _count(log, "measured") == NUM_NETWORKS - before.num_measured
-    results = _files(study).results()
+def _finish_and_check(runs: Runs, folder: Path, reference: Reference) -> None:
+    """Run a sweep to its end; check that its study is the same as one that was never interrupted."""
+    before = _look(folder)
+    ended = runs.run(folder, *SWEEP)
+    assert ended.code == 0, ended.err
+    _check(folder, before, ended)
+    assert ended.trained == NUM_NETWORKS - before.num_trained
+    assert ended.measured == NUM_NETWORKS - before.num_measured
+    results = _files(folder).results()
     assert [trial.label for trial in results.trials] == [str(i) for i in range(NUM_TRIALS)]
     for record, expected in zip(_records(results), _records(reference.results), strict=True):
         assert record.is_finished
@@ -115,25 +145,26 @@ def _finish_and_check(runs: Runs, study: Path, log: Path, reference: Reference) 
         # Not the weights: a candidate that is left over alone is trained with more threads, which round otherwise.
         assert record.compressed.layers == expected.compressed.layers
     assert all(record.test is not None for record in results.baselines.values())
-    assert {"report.html", "report.md"} <= {
-        path.name for path in (study.parent / "store/studies/tiny/report").iterdir()
-    }
+    report = folder / "store/studies/tiny/report"
+    assert {path.name for path in report.iterdir()} == {"report.html", "report.md", "pareto.png"}
 
 
-def _study(folder: Path) -> Path:
-    return write_study(folder, {"budget.trials": NUM_TRIALS})
+def _begin(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    write_study(folder, {"budget.trials": NUM_TRIALS})
+    return folder
 
 
-def _files(study: Path) -> StudyFiles:
-    return StudyFiles(open_store(str(study.parent / "store")), "tiny")
+def _files(folder: Path) -> StudyFiles:
+    return StudyFiles(open_store(str(folder / "store")), "tiny")
 
 
-def _records(results: StudyResults) -> list[Any]:
+def _records(results: StudyResults) -> list[TrialRecord]:
     return [*results.baselines.values(), *results.trials]
 
 
-def _look(study: Path) -> Snapshot:
-    files = _files(study)
+def _look(folder: Path) -> Snapshot:
+    files = _files(folder)
     if not files.exists():
         return Snapshot({}, 0, 0)
     finished = {r.label: r.model_dump(exclude={"test"}) for r in _records(files.results()) if r.is_finished}
@@ -141,9 +172,5 @@ def _look(study: Path) -> Snapshot:
     return Snapshot(finished, num_trained, num_measured)
 
 
-def _number(reference: Reference, event: str) -> int:
-    return reference.events.index(event) + 1
-
-
-def _count(log: Path, what: str) -> int:
-    return log.read_text().split().count(what) if log.exists() else 0
+def _written(store: Path) -> dict[Path, int]:
+    return {path.relative_to(store): path.stat().st_mtime_ns for path in store.rglob("*") if path.is_file()}

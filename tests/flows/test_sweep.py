@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import pytest
 
 from secateur.results import StudyResults
 from secateur.store import StudyFiles, open_store
-from tests.flows.conftest import ROOT, Runs
+from tests.flows.conftest import ROOT
 from tests.flows.processes import at_work_in, left_in
 from tests.flows.tiny import write_study
 
@@ -59,40 +58,6 @@ def test_a_sweep_survives_kill_9_and_leaves_nothing_behind(tmp_path: Path, envir
     _check_prefect(tmp_path / "runs/.prefect/prefect.db")
 
 
-def test_a_second_run_finds_everything_done(runs: Runs, tmp_path: Path) -> None:
-    study = write_study(tmp_path, {"budget.trials": 2})
-    assert runs.run(study, tmp_path / "first") == 0
-    everything = _written(tmp_path / "store")
-    assert runs.run(study, tmp_path / "second") == 0
-    again = (tmp_path / "second").read_text()
-    assert "trained" not in again
-    assert "measured" not in again
-    changed = {path for path, when in _written(tmp_path / "store").items() if everything.get(path) != when}
-    assert {path.parts[:3] for path in changed} == {("studies", "tiny", "report")}
-
-
-def test_ctrl_c_ends_a_sweep_at_once(
-    tmp_path: Path, environment: dict[str, str], prefect_environment: dict[str, str]
-) -> None:
-    write_study(tmp_path, {"training.epochs": 20_000, "budget.trials": 2})
-    environment = {**environment, **prefect_environment}
-    arguments = ("sweep", "study.yaml", "--store", "store")
-    process = _start(*arguments, cwd=tmp_path, environment=environment)
-    _wait(lambda: "off_the_shelf" in str(_states(tmp_path, "store")), "no baseline was begun")
-    _wait(lambda: _states(tmp_path, "store").get("unpruned") == "compressed", "the network was not trained")
-    time.sleep(1.0)  # into the training of the next
-    interrupted_at = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=PATIENCE_S)
-    assert time.monotonic() - interrupted_at < 20
-    assert process.returncode == 130
-    assert stderr.count("secateur: ") == 1
-    assert "interrupted. Nothing that was complete is lost: the same command goes on from here." in stderr
-    _check_stderr(stderr)
-    assert left_in(tmp_path) == []
-    assert _states(tmp_path, "store") == {"unpruned": "compressed", "off_the_shelf": "proposed"}
-
-
 def _start(*arguments: str, cwd: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*SECATEUR, *arguments],
@@ -130,12 +95,6 @@ def _trials(folder: Path) -> list[Path]:
     return list((folder / "runs/.store/studies/tiny/trials").glob("*.json"))
 
 
-def _states(folder: Path, store: str) -> dict[str, str]:
-    return {
-        label: record.state for label, record in StudyFiles(open_store(str(folder / store)), "tiny").baselines().items()
-    }
-
-
 def _records(folder: Path) -> dict[str, str]:
     root = folder / "runs/.store/studies/tiny"
     return {
@@ -149,10 +108,6 @@ def _compact(text: str) -> str:
 
 def _without_test(text: str) -> dict[str, Any]:
     return {name: value for name, value in json.loads(text).items() if name != "test"}
-
-
-def _written(store: Path) -> dict[Path, int]:
-    return {path.relative_to(store): path.stat().st_mtime_ns for path in store.rglob("*") if path.is_file()}
 
 
 def _check_report(html: Path) -> None:
