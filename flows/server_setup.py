@@ -24,7 +24,7 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.flows import load_flow_from_entrypoint
-from prefect.states import AwaitingRetry, Crashed
+from prefect.states import Crashed
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
 
@@ -76,16 +76,18 @@ async def close_lost_runs(message: str, *, restart: bool) -> list[str]:
 
     Args:
         message: What became of them.
-        restart: Schedule sweeps and baselines again. (They do the same for the flows they call. The automation would,
-            too, but a server that was restarted holds back events of earlier runs for a quarter of an hour.)
+        restart: Begin sweeps and baselines again (they do the same for the flows they call), as new runs: a server
+            that was restarted holds back the events of earlier ones for a quarter of an hour.
     """
     is_open = FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING])
     async with get_client() as client:
         runs = await client.read_flow_runs(flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=is_open)))
         for run in runs:
             await client.set_flow_run_state(run.id, Crashed(message=message), force=True)
-            if restart and run.work_pool_name == "control":
-                await client.set_flow_run_state(run.id, AwaitingRetry(message=message))
+            if restart and run.deployment_id is not None and run.work_pool_name == "control":
+                await client.create_flow_run_from_deployment(
+                    run.deployment_id, parameters=run.parameters, tags=run.tags
+                )
     return [run.name for run in runs]
 
 

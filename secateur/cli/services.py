@@ -51,6 +51,8 @@ def prefect_environment(folder: Path, port: int) -> dict[str, str]:
         "PREFECT_API_URL": f"{server_url(port)}/api",
         "PREFECT_UI_URL": server_url(port),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # Or a server that is restarted would end the runs that hold a slot.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder}/prefect/prefect.db",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     }

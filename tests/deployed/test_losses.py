@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.deployed.machine import ROOT, Machine, wait_until
@@ -74,8 +75,18 @@ def test_the_whole_machine_is_lost(machine: Machine, tmp_path: Path) -> None:
         process.kill()
     again = machine.up()
     assert "was cut off: sweep" in again.stderr
-    wait_until(lambda: states() == ["Completed"], "the sweep's end")
+    wait_until(lambda: states() == ["Crashed", "Completed"], "the sweep's end")
     assert_complete(machine, "all-lost")
+
+
+def test_the_server_is_lost(machine: Machine, tmp_path: Path) -> None:
+    states = begin(machine, tmp_path, "server-lost")
+    wait_until(lambda: is_training(machine, "server-lost"), "the trials' training")
+    psutil.Process(machine.pid("Prefect server")).kill()
+    again = machine.up()
+    assert again.stdout.startswith("Up."), again.stderr
+    wait_until(lambda: states()[-1] == "Completed", "the sweep's end")
+    assert_complete(machine, "server-lost")
 
 
 def test_down_in_the_middle_and_up_again(machine: Machine, tmp_path: Path) -> None:

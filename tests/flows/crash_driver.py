@@ -2,7 +2,8 @@
 
 It reads requests from stdin, a JSON line each, and answers each with two lines, one at once, one at the end::
 
-    {"arguments": ["sweep", "study.yaml"], "folder": path, "log": path,
+    {"arguments": ["sweep", "study.yaml"],    # or ["python", "a.module"]
+     "folder": path, "log": path,
      "kill_at": 17,             # at the 17th event, from 1; 0: not
      "full_at": "objects/"}     # the disk is full for keys that begin so; "": never
     {"pid": 4711}
@@ -19,6 +20,7 @@ import errno
 import functools
 import json
 import os
+import runpy
 import signal
 import sys
 import threading
@@ -151,7 +153,10 @@ def _run(request: dict[str, Any]) -> None:
     sys.argv = ["secateur", *request["arguments"]]
     code = 0
     try:
-        main.main()
+        if request["arguments"][0] == "python":
+            runpy.run_module(request["arguments"][1], run_name="__main__")
+        else:
+            main.main()
     except SystemExit as exc:
         code = int(exc.code or 0)
     except BaseException:  # noqa: BLE001 (as the interpreter would)

@@ -69,10 +69,11 @@ def test_a_second_run_finds_everything_done(runs: Runs, reference: Reference) ->
     assert {path.parts[:3] for path in changed} == {("studies", "tiny", "report")}
 
 
-def test_a_sweep_that_is_killed_again_and_again_gets_there(runs: Runs, reference: Reference, tmp_path: Path) -> None:
+def test_a_sweep_that_is_killed_and_finds_no_space_gets_there(runs: Runs, reference: Reference, tmp_path: Path) -> None:
     folder = _begin(tmp_path)
-    for event in ("after put cache/compressed", "before put cache/latency", "after put studies/tiny/trials/0.json"):
-        _run_and_check(runs, folder, kill_at=reference.events.index(event) + 1)
+    _run_and_check(runs, folder, kill_at=reference.events.index("after put cache/compressed") + 1)
+    _fill_the_disk_and_check(runs, folder)
+    _run_and_check(runs, folder, kill_at=reference.events.index("before measure") + 1)
     _finish_and_check(runs, folder, reference)
 
 
@@ -98,17 +99,17 @@ def test_a_sweep_can_be_killed_at_any_moment(runs: Runs, reference: Reference, t
     _finish_and_check(runs, folder, reference)
 
 
-def test_a_full_disk_ends_a_sweep_and_leaves_it_intact(runs: Runs, reference: Reference, tmp_path: Path) -> None:
-    folder = _begin(tmp_path)
+def _fill_the_disk_and_check(runs: Runs, folder: Path) -> None:
+    """Run a sweep that finds no space for its second trial."""
+    before = _look(folder)
     ended = runs.run(folder, *SWEEP, full_at="studies/tiny/trials/1")
     assert ended.code == 1
     message = "cannot be written: No space left on device. Free some space there, or choose another store."
     assert ended.err.count("secateur: ") == 1
     assert ended.err.rstrip().endswith(message)
     assert "Traceback" not in ended.err
-    assert left_in(folder) == []
+    _check(folder, before, ended)
     assert set(_look(folder).finished) == {"unpruned", "off_the_shelf"}
-    _finish_and_check(runs, folder, reference)
 
 
 def _run_and_check(runs: Runs, folder: Path, *, kill_at: int) -> None:
