@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from prefect import flow
 
 
 @flow(name="measure")
-async def measure(**parameters: Any) -> None:
+async def measure(study: str, labels: list[str], store: str) -> None:
     """Fail."""
     raise RuntimeError("the device fell off")
