@@ -2,8 +2,8 @@
 
 Both run the same study: the same parameters, networks and measurements, each time in a store of its own whose
 baselines are there. The bare loop calls the steps one after the other, as many candidates at once as the sweep. The
-sweep is the ordinary one: Prefect's server, flows, tasks, the optimiser's state, artifacts. They take turns, so that a
-machine whose speed drifts treats both alike, and the ratio is taken pair by pair.
+sweep is the ordinary one: Prefect's server, flows, tasks, artifacts. They take turns, so that a machine whose speed
+drifts treats both alike, and the ratio is taken pair by pair. A pair that is not counted comes first: it imports Ax.
 
     python benchmarks/overhead.py [STUDY.yaml] [--trials 16] [--pairs 3] [--set key=value ...]
 """
@@ -25,7 +25,7 @@ from secateur.candidate import Workshop
 from secateur.results import TrialRecord
 from secateur.steps.compress import compress
 from secateur.steps.measure import measure
-from secateur.steps.propose import propose
+from secateur.steps.propose import observe, propose
 from secateur.steps.source import stored_study
 from secateur.store import StudyFiles, open_store
 
@@ -43,6 +43,7 @@ def bare_loop(files: StudyFiles, num_trials: int) -> None:
             list(threads.map(lambda label, n=num_threads: compress(workshop, files, label, n), labels))
         measure(files, study.device, labels, seed=study.search.seed)
         results = files.results()
+        observe(files, study, results)
 
 
 def span_s(records: tuple[TrialRecord, ...]) -> float:
@@ -61,7 +62,7 @@ def main() -> None:
     arguments = parser.parse_args()
     ratios = []
     print(f"{'pair':>4} {'bare loop s/trial':>18} {'sweep s/trial':>14} {'ratio':>6} {'whole command s':>16}")
-    for pair in range(arguments.pairs):
+    for pair in range(-1, arguments.pairs):
         seconds = {}
         for way in ("bare", "sweep") if pair % 2 == 0 else ("sweep", "bare"):
             with tempfile.TemporaryDirectory() as folder:
@@ -75,9 +76,11 @@ def main() -> None:
                     run_study(arguments.study, store=store, overrides=arguments.overrides, trials=arguments.trials)
                     seconds["whole"] = time.perf_counter() - started
                 seconds[way] = span_s(files.trials()) / arguments.trials
-        ratios.append(seconds["sweep"] / seconds["bare"])
-        figures = f"{seconds['bare']:>18.2f} {seconds['sweep']:>14.2f} {ratios[-1]:>6.3f} {seconds['whole']:>16.1f}"
-        print(f"{pair:>4} {figures}", flush=True)
+        ratio = seconds["sweep"] / seconds["bare"]
+        figures = f"{seconds['bare']:>18.2f} {seconds['sweep']:>14.2f} {ratio:>6.3f} {seconds['whole']:>16.1f}"
+        if pair >= 0:
+            ratios.append(ratio)
+            print(f"{pair:>4} {figures}", flush=True)
     print(f"median ratio {statistics.median(ratios):.3f} (min {min(ratios):.3f}, max {max(ratios):.3f})")
 
 

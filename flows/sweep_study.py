@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from typing import Annotated, Any
@@ -24,6 +25,7 @@ from secateur.steps.source import find_study
 from secateur.store import StudyFiles, StudyLease
 from tasks.control import hold, obey, tell
 from tasks.publishing import publish, start_progress, write_report
+from tasks.settings import whole
 from tasks.studies import observe, open_study, propose, read_results
 
 
@@ -79,15 +81,17 @@ async def _run(files: StudyFiles, study: Study, dispatch: Dispatch, lease: Study
             await run_child(measure, "edge", dispatch, **address, labels=labels)
             was, results = results, await read_results(files)
             bar.advance(_num_finished(results) - _num_finished(was), note=_best(results))
-            await observe(files, study, results)
-            await publish(files, results, progress_id, study.budget.trials)
+            await asyncio.gather(
+                observe(files, study, whole(results)),
+                publish(files, whole(results), progress_id, study.budget.trials),
+            )
     while labels := _untested(results):
         await obey(files, lease)
         await tell(lease, "testing the finalists")
         await run_child(compress, "gpu", dispatch, **address, labels=labels, action="test")
         results = await read_results(files)
-    await publish(files, results, progress_id, study.budget.trials)
-    await write_report(files, results)
+    await publish(files, whole(results), progress_id, study.budget.trials)
+    await write_report(files, whole(results))
 
 
 async def _next_batch(files: StudyFiles, study: Study, results: StudyResults, deadline: float | None) -> list[str]:
@@ -97,7 +101,7 @@ async def _next_batch(files: StudyFiles, study: Study, results: StudyResults, de
     count = min(study.budget.parallel, study.budget.trials - len(results.trials))
     if count <= 0 or (deadline is not None and time.monotonic() > deadline):
         return []
-    return [trial.label for trial in await propose(files, study, results, count)]
+    return [trial.label for trial in await propose(files, study, whole(results), count)]
 
 
 def _untested(results: StudyResults) -> list[str]:

@@ -6,14 +6,18 @@ not write, and caches whole task runs, where one new network in a batch of four 
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar, cast
 
 from prefect.cache_policies import NO_CACHE, CachePolicy
 from prefect.tasks import exponential_backoff
+from prefect.utilities.annotations import quote
 
 from secateur.errors import DeviceBusyError, DispatchError, MeasurementError, StoreUnavailableError
 
 _TRANSIENT = (StoreUnavailableError, MeasurementError, DeviceBusyError, DispatchError)
+
+
+T = TypeVar("T")
 
 
 class TaskOptions(TypedDict):
@@ -46,3 +50,8 @@ RETRIED: RetryingTaskOptions = {
     "retry_jitter_factor": 0.5,
     "retry_condition_fn": is_transient,
 }
+
+
+def whole(argument: T) -> T:
+    """Hand a large argument to a task as it is: Prefect would walk through every field of every record in it."""
+    return cast(T, quote(argument))
