@@ -24,7 +24,7 @@ demo: install ## Run the quickstart study: prune, retrain, measure, report
 	$(BIN)/secateur sweep schedules/studies/quickstart.yaml
 
 test: install ## Run the default tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 slow: install ## Run the tests that take minutes
 	$(BIN)/pytest -m slow

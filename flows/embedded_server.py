@@ -100,10 +100,11 @@ def _settings(home: Path) -> dict[str, str]:
     }
 
 
-class _NamedServer:
+class NamedServer:
     """The server that `PREFECT_API_URL` names; it is not ours to start or stop."""
 
     def __init__(self, api_url: str) -> None:
+        self.url = api_url.rstrip("/").removesuffix("/api")
         self._health_url = f"{api_url.rstrip('/')}/health"
 
     def wait(self) -> None:
@@ -124,7 +125,7 @@ class _NamedServer:
 
 
 @contextmanager
-def prefect_server(home: Path) -> Iterator[EmbeddedServer | _NamedServer]:
+def prefect_server(home: Path) -> Iterator[EmbeddedServer | NamedServer]:
     """Provide the server that flows talk to: the one `PREFECT_API_URL` names, or an embedded one.
 
     Args:
@@ -134,7 +135,7 @@ def prefect_server(home: Path) -> Iterator[EmbeddedServer | _NamedServer]:
     changes = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL", "DO_NOT_TRACK": "1"}
     if api_url := os.environ.get("PREFECT_API_URL"):
         with _environment(changes):
-            yield _NamedServer(api_url)
+            yield NamedServer(api_url)
         return
     server = EmbeddedServer(home)
     changes |= _settings(home) | {"PREFECT_API_URL": f"{server.url}/api", "PREFECT_UI_URL": server.url}

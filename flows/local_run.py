@@ -7,10 +7,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows.embedded_server import prefect_server
+from flows.embedded_server import EmbeddedServer, NamedServer, prefect_server
+from secateur import progress
 from secateur.config import Study
 from secateur.preflight import find_checked
 from secateur.results import StudyResults
+from secateur.steps.open import finished
+from secateur.steps.report import write_report
 from secateur.store import StudyFiles, StudyLease
 
 _PREFECT_HOME = Path("runs/.prefect")
@@ -42,13 +45,16 @@ def run_study(
         SecateurError: The store, the device or training failed; the same call goes on from there.
     """
     with _as_file(study) as source:
-        files = _checked(source, store, overrides)
+        files, wanted = _checked(source, store, overrides)
+        if not (fresh or additional_trials) and (results := finished(files, wanted, trials=trials)):
+            write_report(files, results)  # it may have been killed just before that
+            return results
         with prefect_server(_PREFECT_HOME) as server:
             # Prefect reads its settings when it is imported: not before it is known where the server is.
             from flows.flow_run import run_flow
             from flows.sweep_study import sweep
 
-            server.wait()
+            _await(server)
             run_flow(
                 lambda: sweep(
                     study=source,
@@ -69,12 +75,12 @@ def run_baseline(
 ) -> StudyResults:
     """Make and measure a study's baselines alone; arguments and errors as `run_study`."""
     with _as_file(study) as source:
-        files = _checked(source, store, overrides)
+        files, _ = _checked(source, store, overrides)
         with prefect_server(_PREFECT_HOME) as server:
             from flows.flow_run import run_flow
             from flows.prepare_baseline import baseline
 
-            server.wait()
+            _await(server)
             run_flow(
                 lambda: baseline(
                     study=source, overrides=list(overrides), store=store, dispatch="in_process", return_state=True
@@ -83,11 +89,18 @@ def run_baseline(
     return files.results()
 
 
-def _checked(source: str, store: str, overrides: Sequence[str]) -> StudyFiles:
+def _await(server: EmbeddedServer | NamedServer) -> None:
+    """Return when it answers, and tell where a browser finds it."""
+    with progress.track("starting Prefect"):
+        server.wait()
+    progress.message(f"Prefect's UI: {server.url}")
+
+
+def _checked(source: str, store: str, overrides: Sequence[str]) -> tuple[StudyFiles, Study]:
     """Find out what is wrong before a server is started for it."""
-    files, _ = find_checked(source, store, overrides)
+    files, study = find_checked(source, store, overrides)
     StudyLease(files.store, files.name).check()
-    return files
+    return files, study
 
 
 @contextmanager
@@ -96,7 +109,9 @@ def _as_file(study: Study | Path | str) -> Iterator[str]:
     if not isinstance(study, Study):
         yield str(study)
         return
+    # Paths in it are meant from here, those in a file from the file's folder.
+    here = Study.model_validate(study.model_dump(mode="json", by_alias=True), context={"base": Path.cwd()})
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "study.yaml")
-        path.write_text(study.to_yaml(), encoding="utf-8")
+        path.write_text(here.to_yaml(), encoding="utf-8")
         yield str(path)

@@ -1,26 +1,32 @@
-"""A Prefect server for one command, which dies with it: `python -m flows.server_process`.
+"""A Prefect server on the loopback interface: `python -m flows.server_process [PORT]`.
 
-It listens on a free loopback port and prints its number; it ends when its stdin is closed, which the system does even
-when its parent is killed with -9.
+Without a port it is for one command, and dies with it: it takes a free port, prints its number, and ends when its stdin
+is closed, which the system does even when its parent is killed with -9. With one it serves until it is ended.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import socket
 import threading
 
 
 def main() -> None:
-    """Serve until stdin ends."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
+    """Serve."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("port", type=int, nargs="?", default=0)
+    port = parser.parse_args().port
+    is_for_one_command = port == 0
+    if is_for_one_command:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    listener = socket.create_server(("127.0.0.1", port))
     port = listener.getsockname()[1]
     # Prefect reads its settings when it is imported; the UI has to be told where the API is.
     os.environ["PREFECT_SERVER_API_PORT"] = str(port)
     os.environ["PREFECT_API_URL"] = os.environ["PREFECT_UI_API_URL"] = f"http://127.0.0.1:{port}/api"
-    print(port, flush=True)  # noqa: T201 (the parent reads it)
+    if is_for_one_command:
+        print(port, flush=True)  # noqa: T201 (the parent reads it)
 
     import uvicorn
     from prefect.server.api.server import create_app

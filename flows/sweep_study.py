@@ -19,7 +19,7 @@ from flows.prepare_baseline import make_baselines
 from secateur import progress
 from secateur.config import Study
 from secateur.errors import StudyCancelledError
-from secateur.leaderboard import leaderboard
+from secateur.leaderboard import leaderboard, untested
 from secateur.results import StudyResults
 from secateur.steps.source import find_study
 from secateur.store import StudyFiles, StudyLease
@@ -85,7 +85,7 @@ async def _run(files: StudyFiles, study: Study, dispatch: Dispatch, lease: Study
                 observe(files, study, whole(results)),
                 publish(files, whole(results), progress_id, study.budget.trials),
             )
-    while labels := _untested(results):
+    while labels := untested(results):
         await obey(files, lease)
         await tell(lease, "testing the finalists")
         await run_child(compress, "gpu", dispatch, **address, labels=labels, action="test")
@@ -102,13 +102,6 @@ async def _next_batch(files: StudyFiles, study: Study, results: StudyResults, de
     if count <= 0 or (deadline is not None and time.monotonic() > deadline):
         return []
     return [trial.label for trial in await propose(files, study, whole(results), count)]
-
-
-def _untested(results: StudyResults) -> list[str]:
-    """Return the labels of finalists and baselines that were not yet evaluated on test data."""
-    finalists = [row.record for row in leaderboard(results) if row.is_on_front]
-    records = [*finalists, *results.baselines.values()]
-    return [record.label for record in records if record.test is None and record.compressed is not None]
 
 
 def _num_finished(results: StudyResults) -> int:

@@ -83,6 +83,13 @@ def leaderboard(results: StudyResults) -> list[Row]:
     return sorted(rows, key=lambda row: _rank(row, objectives))
 
 
+def untested(results: StudyResults) -> list[str]:
+    """Return the labels of finalists and baselines that were not yet evaluated on test data."""
+    finalists = [row.record for row in leaderboard(results) if row.is_on_front]
+    records = [*finalists, *results.baselines.values()]
+    return [record.label for record in records if record.test is None and record.compressed is not None]
+
+
 def _rank(row: Row, objectives: Mapping[str, Direction]) -> tuple[bool, bool, bool, tuple[float, ...], int]:
     cost = _cost(row.metrics, objectives) if row.record.is_usable else None
     return not row.is_on_front, not row.is_feasible, cost is None, cost or (), row.record.index

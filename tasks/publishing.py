@@ -17,8 +17,9 @@ from prefect.artifacts import (
     aupdate_progress_artifact,
 )
 
-from secateur.report import leaderboard_rows, render_html, render_markdown, render_pareto_png
+from secateur.report import leaderboard_rows, render_markdown, render_pareto_png
 from secateur.results import StudyResults
+from secateur.steps.report import write_report as write_report_
 from secateur.store import StudyFiles
 from tasks.settings import RETRIED
 
@@ -62,7 +63,4 @@ def _leaderboard(results: StudyResults) -> list[dict[str, Any]]:
 @task(task_run_name="report {files.name}", **RETRIED)
 async def write_report(files: StudyFiles, results: StudyResults) -> None:
     """Write the report into the store: one HTML page, Markdown, and the plot."""
-    html = await asyncio.to_thread(render_html, results)
-    files.write_report("report.html", html.encode())
-    files.write_report("report.md", render_markdown(results).encode())
-    files.write_report("pareto.png", render_pareto_png(results))
+    await asyncio.to_thread(write_report_, files, results)

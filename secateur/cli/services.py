@@ -24,7 +24,7 @@ _RUNS_AT_ONCE = {"control": 8, "gpu": 1, "edge": 1}
 
 def server_command(port: int) -> list[str]:
     """Return the command line of a Prefect server on the loopback interface."""
-    return [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    return [sys.executable, "-m", "flows.server_process", str(port)]
 
 
 def worker_command(pool: str) -> list[str]:

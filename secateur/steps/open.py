@@ -7,6 +7,8 @@ import yaml
 from secateur.candidate import check_study
 from secateur.config import Study
 from secateur.errors import StudyError
+from secateur.leaderboard import untested
+from secateur.results import StudyResults
 from secateur.steps.source import stored_study
 from secateur.store import StudyFiles
 
@@ -33,6 +35,27 @@ def open_study(
     study = check_study(study)
     if fresh:
         files.remove()
+    earlier, planned = _plan(files, study, trials, additional_trials)
+    if earlier != planned:
+        files.write_study_yaml(planned.to_yaml())
+    return planned
+
+
+def finished(files: StudyFiles, study: Study, *, trials: int | None = None) -> StudyResults | None:
+    """Return the results of a study that has nothing left to do; None: it was not begun, or has.
+
+    Arguments and errors as `open_study`.
+    """
+    earlier, planned = _plan(files, check_study(study), trials, 0)
+    if earlier != planned:
+        return None
+    results = files.results()
+    is_searched = len(results.trials) >= planned.budget.trials and all(trial.is_finished for trial in results.trials)
+    return results if is_searched and not untested(results) else None
+
+
+def _plan(files: StudyFiles, study: Study, trials: int | None, additional_trials: int) -> tuple[Study | None, Study]:
+    """Return a study as it was begun, if it was, and as it is to be."""
     earlier = stored_study(files) if files.exists() else None
     if earlier is not None and (changes := _differences(earlier, study)):
         raise StudyError(
@@ -43,10 +66,7 @@ def open_study(
     if additional_trials and earlier is not None:
         num_known = len(files.trials())
         num_trials = earlier.budget.trials if num_known < earlier.budget.trials else num_known + additional_trials
-    study = study.model_copy(update={"budget": study.budget.model_copy(update={"trials": num_trials})})
-    if earlier != study:
-        files.write_study_yaml(study.to_yaml())
-    return study
+    return earlier, study.model_copy(update={"budget": study.budget.model_copy(update={"trials": num_trials})})
 
 
 def _differences(earlier: Study, study: Study) -> list[str]:
