@@ -27,7 +27,7 @@ test: install ## Run the default tests
 	$(BIN)/pytest -n auto --dist loadfile
 
 slow: install ## Run the tests that take minutes
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow -n auto --dist loadfile
 
 check: install ## Formatting, lint, types
 	$(BIN)/ruff format --check .
