@@ -25,11 +25,12 @@ def headline(facts: Facts) -> str:
     """Return the result in one sentence: the best trial against unpruned and off-the-shelf, or why there is none."""
     if facts.best is None:
         return _no_result(facts)
-    text = _capital(name_of(facts.best)) + _against_unpruned(facts.best, facts)
+    doubt = _DOUBTS.get(facts.best.record.state, "")
+    text = _capital(name_of(facts.best)) + _against_unpruned(facts.best, facts) + doubt
     off_the_shelf = facts.baseline(OFF_THE_SHELF)
     if off_the_shelf and (figures := _figures(off_the_shelf)):
         text += f"; the off-the-shelf setting stands at {figures}"
-    return f"{text}{_DOUBTS.get(facts.best.record.state, '')}."
+    return f"{text}."
 
 
 def _no_result(facts: Facts) -> str:

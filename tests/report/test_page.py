@@ -290,7 +290,10 @@ def test_figures_that_are_not_finite_are_left_out() -> None:
 
 @pytest.mark.parametrize(
     ("state", "words"),
-    [("noisy", ", and its measurement was noisy."), ("suspect", ", but it predicts one class only.")],
+    [
+        ("noisy", ", and its measurement was noisy; the off-the-shelf setting"),
+        ("suspect", ", but it predicts one class only; the off-the-shelf setting"),
+    ],
 )
 def test_doubts_about_the_best_trial_are_in_the_headline(state: State, words: str) -> None:
     assert words in parse(make_results([make_record(0, state=state, top1=90.0)])).text
