@@ -15,7 +15,8 @@ from secateur.datasets import check_dataset
 from secateur.errors import InputError, ScheduleError, StudyError
 from secateur.models import create_model, load_weights, num_classes_of
 from secateur.references import resolve
-from secateur.steps.source import find_study, is_file_name, study_path
+from secateur.resources import here_or_shipped
+from secateur.steps.source import find_study, is_file_name
 from secateur.store import StudyFiles, open_store
 
 
@@ -27,7 +28,7 @@ def find_checked(study: str, store: str, overrides: Sequence[str] = ()) -> tuple
         StoreError: The store cannot be reached, or refuses the credentials.
     """
     if is_file_name(study):
-        read, document = locate_study(study_path(study), overrides)
+        read, document = locate_study(here_or_shipped(Path(study)), overrides)
         files = StudyFiles(open_store(store), read.name)
         files.exists()  # an unreachable or forbidden store is found out here
     else:

@@ -11,3 +11,9 @@ _ROOT = bundled if (bundled := _PACKAGE / "_resources").is_dir() else _PACKAGE.p
 def find(name: str) -> Path:
     """Return the path of a shipped file or folder, such as ``infra/devices``."""
     return _ROOT / name
+
+
+def here_or_shipped(path: Path) -> Path:
+    """Return the path of a file that a user named: here, or else a shipped one."""
+    shipped = find(str(path))
+    return shipped if not path.is_absolute() and not path.exists() and shipped.exists() else path

@@ -10,6 +10,7 @@ from secateur.config.located import load_yaml
 from secateur.errors import InputError
 from secateur.models import create_model
 from secateur.preflight import check_before_work
+from secateur.resources import here_or_shipped
 from secateur.schedule import check_fit, load_schedule
 
 
@@ -19,6 +20,7 @@ def check(path: Path, model_name: str | None) -> None:
     Raises:
         InputError: With every problem.
     """
+    path = here_or_shipped(path)
     if "policies" in load_yaml(path, InputError).value:
         schedule = load_schedule(path)
         if model_name is not None:

@@ -12,6 +12,7 @@ from secateur.errors import InputError
 from secateur.export import export_onnx
 from secateur.models import create_model, load_weights, num_classes_of
 from secateur.pruning import ScheduleEngine
+from secateur.resources import here_or_shipped
 from secateur.schedule import check_fit, load_schedule
 from secateur.thinning import Network, all_filters, count_macs, count_params, save_network
 
@@ -34,7 +35,7 @@ def prune(
         InputError: The schedule, the model or the weights are wrong, or DIR cannot be written.
         ThinningError: What the schedule prunes cannot be removed.
     """
-    schedule = load_schedule(schedule_path)
+    schedule = load_schedule(here_or_shipped(schedule_path))
     torch.manual_seed(0)
     num_classes = num_classes or (_DEFAULT_NUM_CLASSES if weights is None else num_classes_of(weights))
     model = create_model(model_name, num_classes)

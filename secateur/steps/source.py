@@ -32,15 +32,8 @@ def find_study(study: str, store: str, overrides: Sequence[str] = ()) -> tuple[S
         if overrides:
             raise StudyError(f"study {study!r} was begun before: its settings cannot be overridden. Name its file.")
         return files, stored_study(files)
-    read = load_study(study_path(study), overrides)
+    read = load_study(resources.here_or_shipped(Path(study)), overrides)
     return StudyFiles(open_store(store), read.name), read
-
-
-def study_path(study: str) -> Path:
-    """Return the file that `study` names: here, or else a shipped one."""
-    path = Path(study)
-    shipped = resources.find(study)
-    return shipped if not path.exists() and not path.is_absolute() and shipped.exists() else path
 
 
 def stored_study(files: StudyFiles) -> Study:

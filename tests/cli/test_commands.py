@@ -82,6 +82,11 @@ def test_check_of_a_schedule(secateur: Secateur, tmp_path: Path) -> None:
     assert "is not in resnet20_cifar" in typed.err
 
 
+@pytest.mark.parametrize("name", ["schedules/studies/quickstart.yaml", "schedules/compression/resnet56-filters.yaml"])
+def test_what_is_shipped_needs_no_checkout(secateur: Secateur, name: str) -> None:
+    assert "and right" in secateur("check", name).out
+
+
 def test_dry_run_computes_an_estimate_and_keeps_nothing(secateur: Secateur, tmp_path: Path) -> None:
     typed = secateur("sweep", write_study(tmp_path), "--store", "store", "--dry-run", "--json")
     assert typed.code == 0, typed.err
