@@ -275,7 +275,7 @@ class Workshop:
             validation = self._with_others(validation, module, self.splits.validation)
         module.cpu()
         with watch.phase("export"):
-            content = export_onnx(module, self.splits.input_size)
+            content = export_onnx(module, self.splits.input_size, opset=self.study.device.onnx_opset)
         with watch.phase("store"):
             onnx, checkpoint = put_object(self.store, content), put_object(self.store, save_network(network))
         compressed = Compressed(
@@ -308,6 +308,7 @@ class Workshop:
             "seed": self.study.search.seed,
             "evaluation": self.study.evaluation,
             "device": self.device,
+            "onnx_opset": self.study.device.onnx_opset,
         }
         return f"cache/compressed/{_digest(parts)}.json"
 

@@ -16,9 +16,6 @@ from torch import nn
 
 from secateur.errors import ExportError
 
-OPSET = 17
-"""Read by OpenVINO since 2022."""
-
 _EXPORTER = threading.Lock()
 """torch's exporter keeps global state: candidates that are trained side by side take turns."""
 
@@ -26,12 +23,13 @@ _TOLERANCE = 1e-4
 """Allowed max |torch - onnx|, relative to max |torch|."""
 
 
-def export_onnx(model: nn.Module, input_size: int, *, num_checks: int = 2, seed: int = 0) -> bytes:
+def export_onnx(model: nn.Module, input_size: int, *, opset: int = 17, num_checks: int = 2, seed: int = 0) -> bytes:
     """Export a network for single images and check it against PyTorch on random inputs.
 
     Args:
         model: Takes `1 x 3 x input_size x input_size`; its mode is kept.
         input_size: Height and width in pixels.
+        opset: ONNX opset; OpenVINO reads 17 since 2022, and 11 to 13 in 2021.4.
         num_checks: Random inputs to compare on, with ONNX's own reference evaluator.
         seed: Of the random inputs.
 
@@ -46,7 +44,7 @@ def export_onnx(model: nn.Module, input_size: int, *, num_checks: int = 2, seed:
     try:
         images = torch.randn(num_checks, 1, 3, input_size, input_size, generator=torch.Generator().manual_seed(seed))
         device = next(model.parameters()).device
-        content = _export(model, images[0].to(device))
+        content = _export(model, images[0].to(device), opset)
         with torch.inference_mode():
             expected = [model(image.to(device)).float().cpu().numpy() for image in images]
     finally:
@@ -57,7 +55,7 @@ def export_onnx(model: nn.Module, input_size: int, *, num_checks: int = 2, seed:
     return content
 
 
-def _export(model: nn.Module, example_NCHW: torch.Tensor) -> bytes:
+def _export(model: nn.Module, example_NCHW: torch.Tensor, opset: int) -> bytes:
     buffer = io.BytesIO()
     with _EXPORTER, warnings.catch_warnings():
         # The older exporter: twenty times as fast as the new one, reproducible, free of machine paths, and the one
@@ -70,7 +68,7 @@ def _export(model: nn.Module, example_NCHW: torch.Tensor) -> bytes:
                 (example_NCHW,),
                 buffer,  # type: ignore[arg-type]  # the older exporter takes streams too
                 dynamo=False,
-                opset_version=OPSET,
+                opset_version=opset,
                 input_names=["input"],
                 output_names=["logits"],
             )

@@ -41,9 +41,30 @@ class Quantiles(_Record):
 
     p50: float
     p90: float
+    p99: float | None = None
+    """Of at least a thousand."""
     mean: float
     min: float
     num_samples: int
+
+
+class Drift(_Record):
+    """Whether timings rose or fell while they were taken."""
+
+    change: float
+    """Median of the later half / of the earlier half - 1."""
+    p_value: float
+    """Of no trend: Spearman's rank correlation with time; one process's rounds."""
+
+
+class Layer(_Record):
+    """One operation as the device runs it; fused operations stand under one name."""
+
+    name: str
+    type: str
+    kernel: str
+    """The device's own word for its implementation, with the precision it runs in."""
+    ms: float
 
 
 class DeviceFingerprint(_Record):
@@ -83,13 +104,29 @@ class LatencyReport(_Record):
     num_rounds: int
     is_noisy: bool
     """The interval stayed wider than the profile's target when the time was up."""
+    num_processes: int = 1
+    """Fresh processes that the rounds come from."""
+    process_ratios: tuple[float, ...] = ()
+    """Median ratio in each process: their spread is that of compilations."""
+    ratio_drift: Drift | None = None
+    reference_drift: Drift | None = None
+    """Of the reference's own rounds: the host's heat, frequency and load; pairing takes it out of the ratio."""
+    throughput_fps: float | None = None
+    """Asynchronous, with `num_requests` at once."""
+    num_requests: int | None = None
+    """As many as the runtime calls optimal."""
+    layers: tuple[Layer, ...] = ()
+    """Empty where the device keeps no counters."""
     read_ms: float
     compile_ms: float
     first_inference_ms: float
+    peak_memory_bytes: int | None = None
+    """By which reading, compiling and the first inference raised the process's resident memory."""
     size_bytes: int
+    """Of the ONNX file."""
     device: DeviceFingerprint
     conditions: dict[str, Any]
-    """Load average, governor, frequency and temperature before and after, where readable."""
+    """CPU flags, container limits; load, governor, frequency and temperature before and after; where readable."""
     is_reused: bool = False
     """Taken from an earlier measurement of the same architecture on the same device."""
 

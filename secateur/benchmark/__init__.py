@@ -1,5 +1,5 @@
 """Latency on the device itself: measured by a program of its own, paired with a reference."""
 
-from secateur.benchmark.client import describe, list_devices, measure
+from secateur.benchmark.client import Measured, describe, list_devices, measure, predict, unsupported_operations
 
-__all__ = ["describe", "list_devices", "measure"]
+__all__ = ["Measured", "describe", "list_devices", "measure", "predict", "unsupported_operations"]

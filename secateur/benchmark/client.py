@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from secateur import progress
-from secateur.benchmark.process import RunnerProcess
-from secateur.config import DeviceProfile
-from secateur.errors import DeviceBusyError, InputError, MeasurementError, StudyError, did_you_mean
-from secateur.results import DeviceFingerprint, Interval, LatencyReport
+import numpy as np
+import numpy.typing as npt
 
-RUNNER = Path(__file__).with_name("runner.py")
+from secateur import progress
+from secateur.benchmark.combining import combine
+from secateur.benchmark.process import RunnerFailedError, RunnerProcess
+from secateur.config import DeviceProfile
+from secateur.errors import DeviceBusyError, InputError, MeasurementError, SecateurError, StudyError, did_you_mean
+from secateur.results import DeviceFingerprint, LatencyReport
+
+RUNNER = Path(__file__).with_name("runner")
 LOCK_TIMEOUT_S = 600.0
 """A measurement waits so long for another one on the same device."""
 LISTING_TIMEOUT_S = 60.0
+MIN_ROUNDS_OF_A_PROCESS = 5
+
+Measured = LatencyReport | MeasurementError | InputError
+"""A model's report, or what is wrong with that model alone."""
+Answer = dict[str, Any]
 
 
-def measure(
-    onnx_paths: Sequence[Path], reference: Path, profile: DeviceProfile, *, seed: int = 0
-) -> list[LatencyReport]:
+def measure(onnx_paths: Sequence[Path], reference: Path, profile: DeviceProfile, *, seed: int = 0) -> list[Measured]:
     """Time ONNX models on this host's device, paired and interleaved with a reference.
 
-    One measurement at a time runs on a device; others of the same user wait for it.
+    One measurement at a time runs on a device; others of the same user wait for it. A model that cannot be measured
+    does not stop the others.
 
     Args:
         onnx_paths: The models; their inputs have fixed sizes (an open batch size becomes 1).
@@ -35,32 +44,115 @@ def measure(
         seed: Of the inputs, of the order in each round, and of the bootstrap.
 
     Returns:
-        A report for each model, in their order.
+        For each model, in their order, a report or the error that belongs to it.
 
     Raises:
-        InputError: A file is absent, or no model.
+        InputError: A file is absent, or the reference is no model.
         StudyError: There is no such device, or it has no such setting.
         DeviceBusyError: Another measurement held the device for ten minutes.
-        MeasurementError: The runner crashed, or was silent for too long and was killed.
+        MeasurementError: The reference cannot be measured, or the runner cannot start.
     """
     if not onnx_paths:
         return []
     for path in (*onnx_paths, reference):
         _check_file(path)
+    what = onnx_paths[0].name if len(onnx_paths) == 1 else f"{len(onnx_paths)} models"
+    found: dict[int, Measured] = {}
+    groups = [list(range(len(onnx_paths)))]
+    with progress.track(f"measuring {what} on {profile.device}", total=len(onnx_paths)) as bar:
+        while groups:
+            group = groups.pop(0)
+            try:
+                reports = _measure_together([onnx_paths[i] for i in group], reference, profile, seed, bar)
+                found.update(zip(group, reports, strict=True))
+            except RunnerFailedError as error:
+                culprit = error.network
+                if culprit == 0:
+                    raise
+                if culprit is None and len(group) > 1:
+                    groups += [[index] for index in group]  # one of them it was: each gets a process of its own
+                else:
+                    guilty = group[(culprit or 1) - 1]
+                    found[guilty] = MeasurementError(f"{onnx_paths[guilty]}: {error}")
+                    groups += [rest] if (rest := [index for index in group if index != guilty]) else []
+    return [found[index] for index in range(len(onnx_paths))]
+
+
+def _measure_together(
+    onnx_paths: Sequence[Path], reference: Path, profile: DeviceProfile, seed: int, bar: progress.Bar
+) -> list[Measured]:
+    """Measure in as many fresh processes as the profile wants; a model that fails in one of them has failed."""
+    count = profile.num_processes
+    share = {
+        "max_duration_s": profile.max_duration_s / count,
+        "min_rounds": max(MIN_ROUNDS_OF_A_PROCESS, -(-profile.min_rounds // count)),
+    }
     request = {
         "command": "measure",
-        "profile": profile.model_dump(),
+        "profile": profile.model_dump() | share,
         "reference": str(reference.absolute()),
         "models": [str(path.absolute()) for path in onnx_paths],
-        "seed": seed,
-        "lock": str(_lock_path(profile.device)),
-        "lock_timeout_s": LOCK_TIMEOUT_S,
-        "timeout_s": profile.timeout_s,
     }
-    what = onnx_paths[0].name if len(onnx_paths) == 1 else f"{len(onnx_paths)} models"
-    with progress.track(f"measuring {what} on {profile.device}", total=len(onnx_paths)) as bar:
-        reports = _ask(request, bar)["reports"]
-    return [_report(fields, profile) for fields in reports]
+    answers = [
+        _ask({**request, "seed": seed + index, "with_details": index == 0}, profile, bar=bar, share=1 / count)
+        for index in range(count)
+    ]
+    device = DeviceFingerprint.model_validate(answers[0]["device"])
+    _check_precision(device, profile)
+    return [_outcome(answers, index + 1, device, profile) for index in range(len(onnx_paths))]
+
+
+def _check_precision(device: DeviceFingerprint, profile: DeviceProfile) -> None:
+    if profile.precision not in {None, device.precision}:
+        progress.message(f"{device.device} runs in {device.precision}, not in {profile.precision} as the profile asks.")
+
+
+def _outcome(answers: Sequence[Answer], index: int, device: DeviceFingerprint, profile: DeviceProfile) -> Measured:
+    for answer in answers:
+        if message := answer["networks"][index].get("error"):
+            return InputError(message) if answer["networks"][index]["kind"] == "input" else MeasurementError(message)
+    return combine(answers, index, device, profile)
+
+
+def predict(onnx_path: Path, images_NCHW: npt.NDArray[np.float32], profile: DeviceProfile) -> npt.NDArray[np.float32]:
+    """Infer images on the device, one by one, and return its `logits_NK`.
+
+    Raises:
+        InputError: The file is absent or no model, or takes other images.
+        StudyError: There is no such device, or it has no such setting.
+        MeasurementError: The runner failed.
+    """
+    _check_file(onnx_path)
+    with tempfile.TemporaryDirectory() as folder:
+        images, logits = Path(folder, "images.npy"), Path(folder, "logits.npy")
+        np.save(images, images_NCHW)
+        request = {
+            "command": "evaluate",
+            "model": str(onnx_path.absolute()),
+            "images": str(images),
+            "logits": str(logits),
+        }
+        with progress.track(f"evaluating {onnx_path.name} on {profile.device}", total=1) as bar:
+            _ask({**request, "profile": profile.model_dump(), "seed": 0}, profile, bar=bar)
+        logits_NK: npt.NDArray[np.float32] = np.load(logits, allow_pickle=False)
+    return logits_NK
+
+
+def unsupported_operations(onnx_paths: Sequence[Path], profile: DeviceProfile) -> list[list[str]]:
+    """Return for each model the operations that the device does not have; the device itself need not be there.
+
+    Raises:
+        InputError: A file is absent or no model.
+        StudyError: The profile's OpenVINO has no plugin for the device.
+        MeasurementError: The runner failed.
+    """
+    for path in onnx_paths:
+        _check_file(path)
+    request = {"command": "query", "models": [str(path.absolute()) for path in onnx_paths]}
+    unsupported: list[list[str]] = _ask({**request, "profile": profile.model_dump()}, profile, locks=False)[
+        "unsupported"
+    ]
+    return unsupported
 
 
 def describe(profile: DeviceProfile) -> DeviceFingerprint:
@@ -70,8 +162,8 @@ def describe(profile: DeviceProfile) -> DeviceFingerprint:
         StudyError: There is no such device, or it has no such setting.
         MeasurementError: The runner crashed, or was silent for too long and was killed.
     """
-    request = {"command": "describe", "profile": profile.model_dump(), "timeout_s": profile.timeout_s}
-    return DeviceFingerprint.model_validate(_ask(request)["device"])
+    answer = _ask({"command": "describe", "profile": profile.model_dump()}, profile, locks=False)
+    return DeviceFingerprint.model_validate(answer["device"])
 
 
 def list_devices() -> list[dict[str, str]]:
@@ -80,57 +172,72 @@ def list_devices() -> list[dict[str, str]]:
     Raises:
         MeasurementError: OpenVINO cannot be imported, or the runner failed.
     """
-    devices: list[dict[str, str]] = _ask({"command": "devices", "timeout_s": LISTING_TIMEOUT_S})["devices"]
+    profile = DeviceProfile(timeout_s=LISTING_TIMEOUT_S)
+    devices: list[dict[str, str]] = _ask({"command": "devices"}, profile, locks=False)["devices"]
     return devices
 
 
-def _ask(request: Mapping[str, Any], bar: progress.Bar | None = None) -> dict[str, Any]:
-    """Return the runner's result; whatever interrupts this kills the runner."""
+def _ask(
+    request: Mapping[str, Any],
+    profile: DeviceProfile,
+    *,
+    locks: bool = True,
+    bar: progress.Bar | None = None,
+    share: float = 1.0,
+) -> Answer:
+    """Return the runner's result; whatever interrupts this kills the runner.
+
+    Args:
+        request: Without what is said about time and locks.
+        profile: Names the interpreter.
+        locks: Whether the device is to be held.
+        bar: Shows what the runner says.
+        share: Of the bar that belongs to this request.
+    """
+    lock = {"lock": str(_lock_path(profile.device)), "lock_timeout_s": LOCK_TIMEOUT_S} if locks else {}
+    request = {**request, **lock, "timeout_s": profile.timeout_s}
     shown, is_waiting = 0.0, False
-    with RunnerProcess(RUNNER, request) as runner:
+    with RunnerProcess([_interpreter(profile), str(RUNNER)], profile.environment, request) as runner:
         for event in runner.events():
             match event["event"]:
                 case "result":
                     return event
                 case "error":
-                    raise _error(event, request)
+                    raise _error(event, profile)
                 case "waiting" if not is_waiting:
                     is_waiting = True
-                    device, holder = request["profile"]["device"], event["holder"]
+                    device, holder = profile.device, event["holder"]
                     progress.message(f"{device} is being measured by process {holder}: waiting for it.")
                 case "progress" if bar is not None and "done" in event:
                     width = event["half_width"]
-                    bar.advance(event["done"] - shown, note=None if width is None else f"± {width:.1%}")
+                    bar.advance((event["done"] - shown) * share, note=None if width is None else f"± {width:.1%}")
                     shown = event["done"]
     raise AssertionError("the runner's events end with an error")
 
 
-def _error(event: Mapping[str, Any], request: Mapping[str, Any]) -> Exception:
+def _interpreter(profile: DeviceProfile) -> str:
+    if profile.interpreter is None:
+        return sys.executable
+    path = Path(profile.interpreter).expanduser()
+    if not os.access(path, os.X_OK):
+        raise StudyError(
+            f"device profile {profile.name!r}: there is no interpreter {str(path)!r}. Name one that has numpy and"
+            " OpenVINO; infra/devices/make-ncs2-environment makes the Neural Compute Stick's."
+        )
+    return str(path)
+
+
+def _error(event: Mapping[str, Any], profile: DeviceProfile) -> SecateurError:
     message = event["message"]
-    profile = request.get("profile", {})
     match event["kind"]:
         case "input":
             return InputError(message)
         case "device":
-            return StudyError(f"device profile {profile['name']!r}: {message}")
+            return StudyError(f"device profile {profile.name!r}: {message}")
         case "busy":
-            return DeviceBusyError(f"Device {profile['device']!r} is busy: {message}. Try again when it has ended.")
+            return DeviceBusyError(f"Device {profile.device!r} is busy: {message}. Try again when it has ended.")
         case _:
             return MeasurementError(message)
-
-
-def _report(fields: dict[str, Any], profile: DeviceProfile) -> LatencyReport:
-    device = DeviceFingerprint.model_validate(fields["device"])
-    ratio = Interval.model_validate(fields["latency_ratio"])
-    if profile.precision not in {None, device.precision}:
-        progress.message(f"{device.device} runs in {device.precision}, not in {profile.precision} as the profile asks.")
-    values = {
-        **fields,
-        "device": device,
-        "latency_ratio": ratio,
-        "is_noisy": ratio.half_width > profile.target_half_width,
-    }
-    return LatencyReport.model_validate(values)
 
 
 def _check_file(path: Path) -> None:

@@ -18,7 +18,12 @@ class DeviceProfile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str = Field("", description="The profile's name; by default its file's.")
-    device: str = Field("CPU", description="OpenVINO device name: CPU, GPU, NPU.")
+    device: str = Field("CPU", description="OpenVINO device name: CPU, GPU, NPU, MYRIAD.")
+    interpreter: str | None = Field(
+        None, description="The Python that has OpenVINO for this device, 3.8 or later; absent: this one."
+    )
+    environment: dict[str, str] = Field({}, description="Environment variables of the measuring process.")
+    onnx_opset: int = Field(17, ge=11, le=18, description="Of exports; 11 to 13 for OpenVINO 2021.4.")
     num_threads: int | None = Field(None, ge=1, description="CPU threads; absent: the runtime chooses.")
     precision: Literal["f32", "bf16", "f16"] | None = Field(
         None,
@@ -26,7 +31,10 @@ class DeviceProfile(BaseModel):
     )
     num_warmups: int = Field(5, ge=0, description="Inferences before the first timed one, for each model.")
     min_rounds: int = Field(20, ge=5, description="Rounds measured at least, whatever interval and budget say.")
-    max_duration_s: float = Field(1.0, gt=0, description="Time budget of one model, without compilation.")
+    num_processes: int = Field(
+        1, ge=1, description="Fresh processes that share the budget, as compilations differ; 5 for published figures."
+    )
+    max_duration_s: float = Field(3.0, gt=0, description="Time budget of one model, without compilation.")
     target_half_width: float = Field(
         0.01,
         gt=0,

@@ -19,6 +19,7 @@ from secateur.config import Study
 from secateur.datasets import ImageSet
 from secateur.export import export_onnx
 from secateur.models import create_model, load_weights
+from secateur.results import LatencyReport
 from secateur.store import Store
 from secateur.training import NoCallbacks, TrainingSettings, evaluate, fastest_precision, train
 
@@ -71,11 +72,14 @@ def estimate(study: Study, store: Store) -> Estimate:
     evaluate_s = _seconds(lambda: evaluate(module, _some(splits.validation), splits.normalize, device=workshop.device))
     evaluate_s *= len(splits.validation) / min(_NUM_IMAGES, len(splits.validation))
     epoch_s = _epoch_seconds(workshop, module) + evaluate_s
-    export_s, content = _timed(lambda: export_onnx(copy.deepcopy(module).cpu(), splits.input_size))
+    opset = study.device.onnx_opset
+    export_s, content = _timed(lambda: export_onnx(copy.deepcopy(module).cpu(), splits.input_size, opset=opset))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
         path.write_bytes(content)
-        measure_s, reports = _timed(lambda: benchmark.measure([path], path, study.device))
+        measure_s, (report,) = _timed(lambda: benchmark.measure([path], path, study.device))
+    if not isinstance(report, LatencyReport):
+        raise report
     trial_s = _PROPOSE_S + evaluate_s + study.training.epochs * epoch_s + export_s + measure_s
     training_s = 0.0 if study.weights is not None else study.baseline.epochs * epoch_s
     return Estimate(
@@ -84,7 +88,7 @@ def estimate(study: Study, store: Store) -> Estimate:
         trial_s=trial_s,
         bytes_per_trial=2 * len(content),
         free_bytes=None if store.url.startswith("s3://") else shutil.disk_usage(_existing(Path(store.url))).free,
-        device=reports[0].device.full_name,
+        device=report.device.full_name,
     )
 
 

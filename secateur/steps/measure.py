@@ -9,10 +9,11 @@ import time
 from collections.abc import Sequence
 
 from secateur import benchmark
+from secateur.benchmark import Measured
 from secateur.config import DeviceProfile
 from secateur.errors import NotFoundError, StudyError
 from secateur.results import UNPRUNED, Compressed, DeviceFingerprint, LatencyReport, TrialRecord
-from secateur.steps.record import measured
+from secateur.steps.record import measured, not_measured
 from secateur.store import Store, StudyFiles, get_json, put_json
 
 _IDENTITY_VERSION = 1
@@ -22,11 +23,12 @@ _IDENTITY_VERSION = 1
 def measure(files: StudyFiles, profile: DeviceProfile, labels: Sequence[str], *, seed: int) -> list[TrialRecord]:
     """Time compressed trials (or baselines), together, paired with the unpruned network; write their records.
 
-    An architecture that was measured on this device before is not measured again.
+    An architecture that was measured on this device before is not measured again. A network that the device cannot run
+    fails its own trial alone.
 
     Raises:
         StudyError: There is no such device on this host, or no unpruned network yet.
-        MeasurementError: The runner failed.
+        MeasurementError: The runner failed, or cannot measure the unpruned network.
         StoreError: The store could not read or write.
     """
     records = {label: record for label in labels if (record := files.read_record(label)).state == "compressed"}
@@ -39,26 +41,33 @@ def measure(files: StudyFiles, profile: DeviceProfile, labels: Sequence[str], *,
     networks = {label: record.compressed for label, record in records.items() if record.compressed is not None}
     reports = _measure_architectures(files.store, profile, reference, list(networks.values()), seed)
     seconds = (time.perf_counter() - started) / len(records)
-    finished = [measured(record, reports[networks[label].architecture], seconds) for label, record in records.items()]
+    finished = [_finished(record, reports[networks[label].architecture], seconds) for label, record in records.items()]
     for record in finished:
         files.write_record(record)
     return finished
 
 
+def _finished(record: TrialRecord, outcome: Measured, seconds: float) -> TrialRecord:
+    if isinstance(outcome, LatencyReport):
+        return measured(record, outcome, seconds)
+    return not_measured(record, outcome, seconds)
+
+
 def _measure_architectures(
     store: Store, profile: DeviceProfile, reference: Compressed, networks: Sequence[Compressed], seed: int
-) -> dict[str, LatencyReport]:
-    """Return a report for each architecture among `networks`, known or new."""
+) -> dict[str, Measured]:
+    """Return a report for each architecture among `networks`, known or new, or what is wrong with it."""
     device = benchmark.describe(profile)
     by_architecture = {network.architecture: network for network in networks}
     keys = {name: _key(name, reference.architecture, profile, device) for name in by_architecture}
-    reports = {name: report for name, key in keys.items() if (report := _known(store, key)) is not None}
+    known = {name: _known(store, key) for name, key in keys.items()}
+    reports: dict[str, Measured] = {name: report for name, report in known.items() if report is not None}
     if new := [network for name, network in by_architecture.items() if name not in reports]:
         with contextlib.ExitStack() as stack:
             paths = [stack.enter_context(store.local_copy(n.onnx, suffix=".onnx")) for n in (reference, *new)]
             fresh = benchmark.measure(paths[1:], paths[0], profile, seed=seed)
         for network, report in zip(new, fresh, strict=True):
-            if not report.is_noisy:  # what was noisy once deserves another chance
+            if isinstance(report, LatencyReport) and not report.is_noisy:  # what was noisy once deserves another chance
                 put_json(store, keys[network.architecture], report.model_dump(mode="json"))
             reports[network.architecture] = report
     return reports

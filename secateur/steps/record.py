@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from secateur.config import ParameterValue
-from secateur.results import LatencyReport, State, TrialRecord
+from secateur.errors import SecateurError
+from secateur.results import Failure, LatencyReport, State, TrialRecord
 
 _VERSIONED = ("secateur", "torch", "torchvision", "torch-pruning", "ax-platform", "onnx", "openvino", "prefect")
 
@@ -45,6 +46,19 @@ def measured(record: TrialRecord, latency: LatencyReport, seconds: float) -> Tri
         update={
             "state": state,
             "latency": latency,
+            "seconds": {**record.seconds, "measure": seconds},
+            "versions": {**record.versions, **versions()},
+            "finished_at": now(),
+        }
+    )
+
+
+def not_measured(record: TrialRecord, error: SecateurError, seconds: float) -> TrialRecord:
+    """Return a compressed trial's record that says why its network could not be measured, which took `seconds`."""
+    return record.model_copy(
+        update={
+            "state": "failed",
+            "failure": Failure(phase="measure", type=type(error).__name__, message=str(error)),
             "seconds": {**record.seconds, "measure": seconds},
             "versions": {**record.versions, **versions()},
             "finished_at": now(),

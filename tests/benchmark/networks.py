@@ -17,12 +17,16 @@ def conv_net(
     size: int = 24,
     batch: int | str = 1,
     height: int | str | None = None,
+    scale: float = 1.0,
 ) -> Path:
-    """Write `depth` 3x3 convolutions of `width` filters each, and return the path; a string is an open dimension."""
+    """Write `depth` 3x3 convolutions of `width` filters each, and return the path.
+
+    `batch` and `height` may be a string: an open dimension. `scale` multiplies the weights.
+    """
     rng = np.random.default_rng(0)
     nodes, weights, tensor, in_channels = [], [], "input", 3
     for index in range(depth):
-        weight_OIHW = rng.standard_normal((width, in_channels, 3, 3)).astype(np.float32) / np.sqrt(in_channels * 9)
+        weight_OIHW = rng.standard_normal((width, in_channels, 3, 3)) * (scale / np.sqrt(in_channels * 9))
         weights.append(numpy_helper.from_array(weight_OIHW.astype(np.float32), f"w{index}"))
         nodes.append(helper.make_node("Conv", [tensor, f"w{index}"], [f"c{index}"], pads=[1, 1, 1, 1]))
         nodes.append(helper.make_node("Relu", [f"c{index}"], [f"r{index}"]))

@@ -5,11 +5,15 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx.reference import ReferenceEvaluator
 
-from secateur.benchmark import describe, list_devices, measure
+from secateur.benchmark import describe, list_devices, measure, predict, unsupported_operations
 from secateur.config import DeviceProfile, load_device
 from secateur.errors import InputError, MeasurementError, StudyError
+from secateur.results import LatencyReport
 from tests.benchmark.networks import conv_net
 
 
@@ -81,8 +85,9 @@ def test_nothing_to_measure_starts_nothing(profile: DeviceProfile, tmp_path: Pat
 
 
 def test_another_open_dimension_is_refused(profile: DeviceProfile, small_net: Path, tmp_path: Path) -> None:
+    (problem,) = measure([conv_net(tmp_path / "open.onnx", height="h")], small_net, profile)
     with pytest.raises(InputError, match=r"open\.onnx: input 'input' has the open shape \[1,3,\?,24\]: export it"):
-        measure([conv_net(tmp_path / "open.onnx", height="h")], small_net, profile)
+        raise problem
 
 
 def test_an_absent_file_is_named_with_the_nearest(profile: DeviceProfile, small_net: Path) -> None:
@@ -91,17 +96,70 @@ def test_an_absent_file_is_named_with_the_nearest(profile: DeviceProfile, small_
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x08\x07" * 50], ids=["empty", "text", "binary"])
-def test_a_broken_file_is_refused(profile: DeviceProfile, small_net: Path, tmp_path: Path, content: bytes) -> None:
+def test_a_broken_file_fails_alone(profile: DeviceProfile, small_net: Path, tmp_path: Path, content: bytes) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(content)
+    problem, report = measure([broken, small_net], small_net, profile)
+    assert isinstance(report, LatencyReport)
     with pytest.raises(InputError, match=r"broken\.onnx: OpenVINO cannot read this model: "):
-        measure([broken], small_net, profile)
+        raise problem
+    with pytest.raises(InputError, match=r"broken\.onnx: OpenVINO cannot read this model: "):
+        measure([small_net], broken, profile)
+
+
+def test_fresh_processes_share_the_budget(profile: DeviceProfile, small_net: Path, tmp_path: Path) -> None:
+    wide = conv_net(tmp_path / "wide.onnx", width=64)
+    [report] = measure([wide], small_net, profile.model_copy(update={"num_processes": 2, "min_rounds": 12}))
+    assert report.num_processes == len(report.process_ratios) == 2
+    assert report.num_rounds >= 12
+    assert report.latency_ratio.estimate == pytest.approx(sum(report.process_ratios) / 2)
+    assert report.total_latency_ms.num_samples >= report.num_rounds
+
+
+def test_layers_are_the_devices_own_account(profile: DeviceProfile, small_net: Path) -> None:
+    [report] = measure([small_net], small_net, profile)
+    assert [layer.name for layer in report.layers] == ["c0", "c1", "c2"]  # activations are fused, the pooling too
+    assert all(layer.type == "Convolution" and "f32" in layer.kernel and layer.ms >= 0 for layer in report.layers)
+
+
+def test_a_network_whose_output_is_no_number_is_refused(
+    profile: DeviceProfile, small_net: Path, tmp_path: Path
+) -> None:
+    problem, _ = measure([conv_net(tmp_path / "nan.onnx", depth=1, scale=3e38), small_net], small_net, profile)
+    with pytest.raises(InputError, match=r"nan\.onnx: an output is NaN or infinite on device 'CPU'"):
+        raise problem
+
+
+def test_what_a_device_does_not_have_is_named(profile: DeviceProfile, small_net: Path) -> None:
+    assert unsupported_operations([small_net], profile) == [[]]
+    with pytest.raises(StudyError, match=r"device profile 'fast': .*no Neural Compute Stick was found"):
+        unsupported_operations([small_net], profile.model_copy(update={"device": "MYRIAD"}))
+
+
+def test_predictions_are_the_networks_own(profile: DeviceProfile, small_net: Path) -> None:
+    images_NCHW = np.random.default_rng(0).random((3, 3, 24, 24), dtype=np.float32)
+    logits_NK = predict(small_net, images_NCHW, profile)
+    session = ReferenceEvaluator(onnx.load(small_net))
+    for image_CHW, logits_K in zip(images_NCHW, logits_NK, strict=True):
+        (expected,) = session.run(None, {"input": image_CHW[None]})
+        np.testing.assert_allclose(logits_K, expected.reshape(-1), rtol=1e-3, atol=1e-5)
+    with pytest.raises(InputError, match=r"small\.onnx: takes \(1, 3, 24, 24\), the images are \(3, 3, 8, 8\)"):
+        predict(small_net, images_NCHW[:, :, :8, :8], profile)
+
+
+def test_an_absent_interpreter_is_told_with_what_makes_one(profile: DeviceProfile, small_net: Path) -> None:
+    absent = profile.model_copy(update={"interpreter": "~/no/such/python"})
+    with pytest.raises(
+        StudyError, match=r"'fast': there is no interpreter '/.*/no/such/python'.*make-ncs2-environment"
+    ):
+        measure([small_net], small_net, absent)
 
 
 def test_an_unknown_device_is_refused_with_those_there_are(profile: DeviceProfile, small_net: Path) -> None:
     unknown = profile.model_copy(update={"device": "MYRIAD"})
     with pytest.raises(
-        StudyError, match=r"device profile 'fast': OpenVINO has no device 'MYRIAD' here. Available: .*CPU"
+        StudyError,
+        match=r"device profile 'fast': no Neural Compute Stick was found\. OpenVINO has no device 'MYRIAD' .*CPU.*lsusb",
     ):
         measure([small_net], small_net, unknown)
     with pytest.raises(StudyError, match="no device 'MYRIAD' here"):

@@ -19,6 +19,7 @@ from secateur import progress
 from secateur.benchmark import client, measure
 from secateur.config import DeviceProfile
 from secateur.errors import DeviceBusyError, MeasurementError
+from tests.factories import make_device
 
 FakeRunner = Callable[[str], None]
 
@@ -103,7 +104,7 @@ def test_a_silent_runner_is_killed_with_all_that_it_started(
         r"(?s)nothing for 1 s and was killed while compiling x\.onnx\. .*timeout_s \(1\).*the device does not answer"
     )
     with pytest.raises(MeasurementError, match=expected):
-        measure([small_net], small_net, impatient)
+        raise measure([small_net], small_net, impatient)[0]
     for name in ("pid", "child"):
         pid = int((tmp_path / name).read_text())
         wait_until(lambda pid=pid: not is_alive(pid), f"{name} is gone")  # type: ignore[misc]
@@ -158,11 +159,10 @@ def test_progress_is_shown(profile: DeviceProfile, small_net: Path) -> None:
     assert any("±" in str(step) for step in display.said)
 
 
-def test_a_precision_that_the_device_does_not_have_is_told(profile: DeviceProfile, small_net: Path) -> None:
+def test_a_precision_that_the_device_does_not_have_is_told(profile: DeviceProfile) -> None:
     display = RecordingDisplay()
-    [report] = measure([small_net], small_net, profile)
     with progress.show_on(display):
-        client._report(report.model_dump(exclude={"is_noisy"}), profile.model_copy(update={"precision": "f16"}))
+        client._check_precision(make_device(precision="f32"), profile.model_copy(update={"precision": "f16"}))
     assert display.said == ["CPU runs in f32, not in f16 as the profile asks."]
 
 

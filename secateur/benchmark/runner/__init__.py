@@ -1,0 +1,23 @@
+"""The runner: times ONNX files with OpenVINO, and does nothing else.
+
+It is a program, started by the path of this folder under any Python >= 3.8 that has numpy and OpenVINO, 2021.4 or
+since 2023.2, on the host that has the device. It reads one JSON request, a line, from stdin and writes JSON lines to
+stdout::
+
+    {"command": "measure", "profile": {...}, "reference": path, "models": [path, ...], "seed": 0,
+     "with_details": true, "lock": path, "lock_timeout_s": 600, "timeout_s": 120}
+    {"command": "evaluate", "profile": {...}, "model": path, "images": path.npy, "lock": ..., ...}
+    {"command": "query", "profile": {...}, "models": [path, ...], "timeout_s": 120}
+    {"command": "describe", "profile": {...}, "timeout_s": 120}
+    {"command": "devices", "timeout_s": 120}
+
+    {"event": "waiting", "holder": "4711"}
+    {"event": "progress", "phase": "compiling x.onnx", "network": 1}
+    {"event": "progress", "phase": "measuring", "done": 0.4, "half_width": 0.02}
+    {"event": "result", ...}
+    {"event": "error", "kind": "input" | "device" | "busy" | "runtime", "message": "..."}
+
+`network` tells whose fault it would be if nothing came after: 0 is the reference. Whoever starts the runner holds the
+other end of its stdin: when that closes, the runner ends. The device's lock is held by this process and by no other, so
+it lasts exactly as long as the measurement, however that ends.
+"""

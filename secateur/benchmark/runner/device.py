@@ -1,0 +1,111 @@
+"""What both of OpenVINO's interfaces are to the measurement, and which of them this Python has."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Protocol
+
+import numpy as np
+
+from secateur.benchmark.runner.problem import RunnerError
+
+Operation = dict[str, Any]
+"""`name`, `type`, `kernel`, and `ms`, its time in one inference."""
+
+
+class Session(Protocol):
+    """A compiled model with the buffers of one inference at a time."""
+
+    def copy_in(self, values: list[np.ndarray[Any, Any]]) -> None:
+        """Copy the inputs into the device's buffers."""
+
+    def infer(self) -> None:
+        """Infer once, and wait for it."""
+
+    def copy_out(self, values: list[np.ndarray[Any, Any]]) -> None:
+        """Copy the outputs out of the device's buffers."""
+
+    def new_inputs(self, rng: np.random.Generator) -> list[np.ndarray[Any, Any]]:
+        """Draw inputs, uniform in [0, 1)."""
+
+    def new_outputs(self) -> list[np.ndarray[Any, Any]]:
+        """Make room for the outputs; after the first inference."""
+
+    def operations(self) -> list[Operation]:
+        """Return what the device's counters say of each operation that ran; where it was compiled to count."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return `num_threads` and `precision` as the compiled model has them, not as they were asked for."""
+
+
+class Device(Protocol):
+    """An OpenVINO device, opened as a profile says."""
+
+    name: str
+    has_counters: bool
+    counts_mean: bool
+    """Its counters tell the mean over all inferences so far, not the last one."""
+
+    def read(self, path: str) -> Any:
+        """Read an ONNX file; an open batch size becomes 1."""
+
+    def unsupported(self, model: Any) -> list[str]:
+        """Return the operations of a model that the device does not have, in the model's words."""
+
+    def compile(self, model: Any, path: str, *, is_counting: bool = False) -> Session:
+        """Compile a model as the profile says."""
+
+    def throughput(self, model: Any, path: str, seconds: float) -> tuple[float, int]:
+        """Keep the device busy with as many requests as it wants; return inferences a second, and how many requests."""
+
+    def probe(self) -> Session:
+        """Compile the smallest of models, to ask the device how it runs them."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return `device`, `full_name`, the maker's, and `runtime`, OpenVINO's version."""
+
+
+def open_device(profile: dict[str, Any], *, must_be_there: bool = True) -> Device:
+    """Open a device by the interface that the installed OpenVINO has.
+
+    Raises:
+        RunnerError: OpenVINO is absent, has no such device, or the device has no such setting.
+    """
+    return _interface().open_device(profile, must_be_there)
+
+
+def list_devices() -> list[dict[str, str]]:
+    """Return `name` and `full_name` of every OpenVINO device of this host."""
+    return _interface().list_devices()
+
+
+def _interface() -> Any:
+    """Import OpenVINO, once nothing that it prints can spoil the protocol.
+
+    Its converter is left out: it takes longer than all the rest, and its import reports to a server.
+    """
+    sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
+    try:
+        import openvino
+
+        if hasattr(openvino, "Core"):
+            from secateur.benchmark.runner import openvino_current as interface
+        else:
+            from secateur.benchmark.runner import openvino_2021 as interface  # type: ignore[no-redef]
+    except ImportError as exc:
+        message = f"{sys.executable} cannot import OpenVINO: {exc}. Install it: pip install 'secateur[edge]'."
+        raise RunnerError("runtime", message) from None
+    return interface
+
+
+def no_such_device(name: str, available: list[str]) -> RunnerError:
+    """Return the error of a device that is not there, with what to do."""
+    message = f"OpenVINO has no device {name!r} here. Available: {', '.join(available) or 'none'}."
+    if name == "MYRIAD":
+        return RunnerError(
+            "device",
+            f"no Neural Compute Stick was found. {message} Check that it is plugged in (`lsusb` shows 03e7:2485), that"
+            " infra/udev/97-secateur-usb.rules is installed and you are in the group plugdev, that libusb-1.0 is there,"
+            " and that the profile's interpreter has OpenVINO 2021.4.2, the last with the stick's plugin.",
+        )
+    return RunnerError("device", f"{message} Name one of them in the profile, or install the driver of yours.")

@@ -1,0 +1,132 @@
+"""The statistics: an estimate with its interval, summaries of timings, and the test for drift."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+NUM_RESAMPLES = 1000
+MIN_SAMPLES_P99 = 1000
+"""Ten samples lie beyond the 99th percentile then; of fewer, it would be one sample's word."""
+
+
+def paired_ratios(
+    model_s: list[float], reference_s: list[float], was_interrupted: list[bool], min_rounds: int
+) -> np.ndarray[Any, Any]:
+    """Return a model's block times over the reference's, paired by round.
+
+    Only the rounds that nobody interrupted count, if they are at least `min_rounds`; else all do. (An interruption
+    is likelier and weighs less in the longer of two blocks: on a busy machine that alone moves a ratio by 1 %.)
+
+    Args:
+        model_s: Mean total latency in each round's block.
+        reference_s: The reference's, in at least as many rounds.
+        was_interrupted: Whether another process was given the core in one of the two blocks of the round.
+        min_rounds: How many quiet rounds are enough.
+    """
+    ratios = np.asarray(model_s) / np.asarray(reference_s[: len(model_s)])
+    quiet = ratios[~np.asarray(was_interrupted, dtype=bool)]
+    return quiet if len(quiet) >= min_rounds else ratios
+
+
+def bootstrap_medians(values: np.ndarray[Any, Any], rng: np.random.Generator, size: int) -> np.ndarray[Any, Any]:
+    """Return the medians of `size` resamples of `values`, drawn with replacement.
+
+    A resample of the sorted values x has the median x[floor(n U)], where U is the middle order statistic of n uniform
+    numbers: a Beta variable (Maritz and Jarrett 1978, A note on estimating the variance of the sample median). Drawing
+    it is exact and costs nothing of n; for even n the two middle ones are drawn jointly.
+
+    Args:
+        values: `n` finite numbers, n >= 1, in any order.
+        rng: The source of chance.
+        size: How many resamples.
+    """
+    ordered = np.sort(values)
+    n = len(ordered)
+    rank = (n + 1) // 2
+    lower = rng.beta(rank, n - rank + 1, size)
+    upper = lower if n % 2 else lower + (1 - lower) * rng.beta(1, n - rank, size)
+    indices = np.minimum((np.stack([lower, upper]) * n).astype(int), n - 1)
+    medians: np.ndarray[Any, Any] = ordered[indices].mean(axis=0)
+    return medians
+
+
+def hierarchical_interval(processes: list[np.ndarray[Any, Any]], rng: np.random.Generator) -> dict[str, float]:
+    """Return the mean of the processes' medians, its 95 % percentile-bootstrap interval and its standard error.
+
+    Two levels are drawn, processes and blocks within each (Kalibera and Jones 2013, Rigorous benchmarking in reasonable
+    time): a compilation is faster or slower than another of the same model, and more blocks do not tell by how much.
+    Draws of P processes vary by (P - 1) / P of what is to be told, so their deviations are widened by the root of its
+    inverse (Davison and Hinkley 1997, Bootstrap methods and their application). Of one process, only the blocks speak.
+
+    Args:
+        processes: For each process the paired ratios of its blocks, at least one, in any order.
+        rng: The source of chance.
+    """
+    num_processes = len(processes)
+    medians = np.array([np.median(ratios) for ratios in processes])
+    estimate = float(medians.mean())
+    if num_processes == 1:
+        draws = bootstrap_medians(processes[0], rng, NUM_RESAMPLES)
+    else:
+        noise = np.stack([bootstrap_medians(ratios, rng, NUM_RESAMPLES) for ratios in processes])  # P x resamples
+        noise -= medians[:, None]
+        chosen = rng.integers(num_processes, size=noise.shape)
+        widened = estimate + (medians - estimate) * math.sqrt(num_processes / (num_processes - 1))
+        draws = (widened[chosen] + np.take_along_axis(noise, chosen, axis=0)).mean(axis=0)
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return {
+        "estimate": estimate,
+        "low": min(float(low), estimate),
+        "high": max(float(high), estimate),
+        "standard_error": float(draws.std()),
+    }
+
+
+def half_width(interval: dict[str, float]) -> float:
+    """Return half the interval's width, relative to the estimate."""
+    return (interval["high"] - interval["low"]) / 2 / interval["estimate"]
+
+
+def quantiles(samples_ms: list[float]) -> dict[str, Any]:
+    """Summarise timings; `p99` is None of fewer than a thousand."""
+    p50, p90, p99 = np.percentile(samples_ms, [50, 90, 99]).tolist()
+    return {
+        "p50": p50,
+        "p90": p90,
+        "p99": p99 if len(samples_ms) >= MIN_SAMPLES_P99 else None,
+        "mean": float(np.mean(samples_ms)),
+        "min": float(np.min(samples_ms)),
+        "num_samples": len(samples_ms),
+    }
+
+
+def drift(values: np.ndarray[Any, Any]) -> dict[str, float]:
+    """Test whether values in the order of time rise or fall.
+
+    Args:
+        values: `n` numbers, n >= 4, in the order they were taken.
+
+    Returns:
+        `change`: median of the later half / of the earlier half - 1; `p_value`: two-sided, of Spearman's rank
+        correlation with time, by its normal approximation (1 where all values are equal).
+    """
+    half = len(values) // 2
+    change = float(np.median(values[-half:]) / np.median(values[:half]) - 1)
+    ranks = _ranks(values)
+    deviation = ranks.std()
+    if deviation == 0:
+        return {"change": change, "p_value": 1.0}
+    times = np.arange(len(values))
+    correlation = float(((ranks - ranks.mean()) * (times - times.mean())).mean() / (deviation * times.std()))
+    return {"change": change, "p_value": math.erfc(abs(correlation) * math.sqrt((len(values) - 1) / 2))}
+
+
+def _ranks(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return ranks from 0; equal values share their mean rank."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts) - 1
+    ranks: np.ndarray[Any, Any] = (last - (counts - 1) / 2)[inverse]
+    return ranks
