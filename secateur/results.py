@@ -131,6 +131,20 @@ class LatencyReport(_Record):
     """Taken from an earlier measurement of the same architecture on the same device."""
 
 
+class DeviceQuality(_Record):
+    """A network's quality as the device computes it: an export or a lower precision can change it."""
+
+    top1: float
+    top5: float
+    num_images: int
+    confusion: tuple[tuple[int, ...], ...]
+    """Images of class i (row) that were taken for class j (column)."""
+    sensitivity: tuple[float | None, ...]
+    """For each class, the share of its images that were found; None of no images."""
+    specificity: tuple[float | None, ...]
+    """For each class, the share of the other images that were not taken for it; None of no images."""
+
+
 class EpochResult(_Record):
     """One epoch of retraining; the evaluation is on validation data."""
 

@@ -66,6 +66,7 @@ EDGE_MODULES = (
     "tasks.measurements",
     "secateur.steps.measure",
     "secateur.cli.main",
+    "secateur.cli.benchmark",
     "secateur.cli.devices",
 )
 ABSENT_ON_THE_EDGE = ("torch", "torchvision", "torch_pruning", "ax", "sklearn", "onnx", "safetensors", "plotly")

@@ -1,5 +1,6 @@
 """Latency on the device itself: measured by a program of its own, paired with a reference."""
 
 from secateur.benchmark.client import Measured, describe, list_devices, measure, predict, unsupported_operations
+from secateur.benchmark.quality import assess
 
-__all__ = ["Measured", "describe", "list_devices", "measure", "predict", "unsupported_operations"]
+__all__ = ["Measured", "assess", "describe", "list_devices", "measure", "predict", "unsupported_operations"]

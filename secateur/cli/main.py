@@ -148,12 +148,19 @@ def benchmark(
         Path | None, typer.Option(help="What latency ratios are relative to; by default the first model.")
     ] = None,
     device: Device = "cpu",
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Fresh processes, instead of the profile's; 5 for figures to publish.")
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Evaluate on its test images, too: cifar10, imagefolder:PATH, ..."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Measure ONNX models on this host's device, paired with a reference."""
-    from secateur.cli.devices import benchmark as run
+    from secateur.cli.benchmark import benchmark as run
 
-    run(models, reference, device, as_json=json)
+    run(models, reference, device, processes, dataset, as_json=json)
 
 
 @app.command()

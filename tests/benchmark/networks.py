@@ -18,10 +18,12 @@ def conv_net(
     batch: int | str = 1,
     height: int | str | None = None,
     scale: float = 1.0,
+    activation: str = "Relu",
 ) -> Path:
     """Write `depth` 3x3 convolutions of `width` filters each, and return the path.
 
-    `batch` and `height` may be a string: an open dimension. `scale` multiplies the weights.
+    `batch` and `height` may be a string: an open dimension. `scale` multiplies the weights;
+    `activation` is an ONNX operator of one input.
     """
     rng = np.random.default_rng(0)
     nodes, weights, tensor, in_channels = [], [], "input", 3
@@ -29,7 +31,7 @@ def conv_net(
         weight_OIHW = rng.standard_normal((width, in_channels, 3, 3)) * (scale / np.sqrt(in_channels * 9))
         weights.append(numpy_helper.from_array(weight_OIHW.astype(np.float32), f"w{index}"))
         nodes.append(helper.make_node("Conv", [tensor, f"w{index}"], [f"c{index}"], pads=[1, 1, 1, 1]))
-        nodes.append(helper.make_node("Relu", [f"c{index}"], [f"r{index}"]))
+        nodes.append(helper.make_node(activation, [f"c{index}"], [f"r{index}"]))
         tensor, in_channels = f"r{index}", width
     nodes.append(helper.make_node("GlobalAveragePool", [tensor], ["output"]))
     shape = [batch, 3, size if height is None else height, size]

@@ -52,12 +52,40 @@ def test_benchmark(secateur: Secateur, tmp_path: Path) -> None:
     typed = secateur("benchmark", "out/model.onnx", "--device", "quick.yaml", "--json")
     assert typed.code == 0, typed.err
     document = json.loads(typed.out)
-    assert set(document) == {"device", "reference", "models"}
+    assert set(document) == {"schema_version", "device", "reference", "models"}
     assert document["device"]["device"] == "CPU"
     (model,) = document["models"]
     assert model["path"] == "out/model.onnx"
     assert model["latency_ratio"]["low"] <= model["latency_ratio"]["estimate"] <= model["latency_ratio"]["high"]
     assert model["total_latency_ms"]["p50"] > 0
+
+
+def test_benchmark_shows_the_others_when_one_model_fails(secateur: Secateur, tmp_path: Path) -> None:
+    assert secateur(*_prune(secateur, tmp_path)).code == 0
+    write_study(tmp_path)
+    (tmp_path / "broken.onnx").write_text("no model")
+    typed = secateur("benchmark", "out/model.onnx", "broken.onnx", "out/model.onnx", "--device", "quick.yaml")
+    assert typed.code == 1
+    assert "Latency against model.onnx" in typed.out
+    assert "broken.onnx: OpenVINO cannot read this model" in typed.err
+    typed = secateur("benchmark", "out/model.onnx", "broken.onnx", "--device", "quick.yaml", "--json")
+    good, broken = json.loads(typed.out)["models"]
+    assert good["verdict"].startswith("model.onnx ")
+    assert set(broken) == {"path", "error"}
+
+
+def test_benchmark_evaluates_on_the_device(secateur: Secateur, tmp_path: Path) -> None:
+    width = ("--model", "resnet20_cifar", "--input-size", "32")
+    schedule = tmp_path / "nothing.yaml"
+    schedule.write_text("version: 1\n")
+    assert secateur("prune", *width, "--schedule", schedule, "--out", "r20").code == 0
+    write_study(tmp_path)
+    typed = secateur("benchmark", "r20/model.onnx", "--device", "quick.yaml", "--dataset", "digits", "--json")
+    assert typed.code == 0, typed.err
+    quality = json.loads(typed.out)["models"][0]["quality"]
+    assert len(quality["sensitivity"]) == len(quality["specificity"]) == 10
+    assert sum(map(sum, quality["confusion"])) == quality["num_images"]
+    assert 0 <= quality["top1"] <= quality["top5"] <= 100
 
 
 def test_devices(secateur: Secateur) -> None:

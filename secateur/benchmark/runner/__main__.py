@@ -7,8 +7,8 @@ import sys
 import types
 
 if not __package__:
-    # Started by path: this folder, which Python has put first on sys.path, must shadow nothing, and secateur need not be
-    # installed here. Its packages are named without being run, so that the modules below find one another.
+    # Started by path: this folder, which Python has put first on sys.path, must shadow nothing, and secateur need not
+    # be installed here. Its packages are named without being run, so that the modules below find one another.
     _folder = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 (pathlib is not imported yet)
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or os.curdir) != _folder]  # noqa: PTH100
     for _depth, _name in ((2, "secateur"), (1, "secateur.benchmark"), (0, "secateur.benchmark.runner")):

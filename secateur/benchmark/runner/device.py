@@ -71,12 +71,14 @@ def open_device(profile: dict[str, Any], *, must_be_there: bool = True) -> Devic
     Raises:
         RunnerError: OpenVINO is absent, has no such device, or the device has no such setting.
     """
-    return _interface().open_device(profile, must_be_there)
+    opened: Device = _interface().open_device(profile, must_be_there)
+    return opened
 
 
 def list_devices() -> list[dict[str, str]]:
     """Return `name` and `full_name` of every OpenVINO device of this host."""
-    return _interface().list_devices()
+    devices: list[dict[str, str]] = _interface().list_devices()
+    return devices
 
 
 def _interface() -> Any:

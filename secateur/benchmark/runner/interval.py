@@ -27,7 +27,7 @@ def paired_ratios(
         min_rounds: How many quiet rounds are enough.
     """
     ratios = np.asarray(model_s) / np.asarray(reference_s[: len(model_s)])
-    quiet = ratios[~np.asarray(was_interrupted, dtype=bool)]
+    quiet: np.ndarray[Any, Any] = ratios[~np.asarray(was_interrupted, dtype=bool)]
     return quiet if len(quiet) >= min_rounds else ratios
 
 

@@ -27,7 +27,7 @@ class Network:
         rng: Draws the input, uniform in [0, 1).
 
     Raises:
-        RunnerError: The file is no model, an input's shape is open, the device cannot run it, or an output is not finite.
+        RunnerError: The file is no model, an input's shape is open, the device cannot run it, or it yields no numbers.
     """
 
     def __init__(self, device: Device, path: str, rng: np.random.Generator) -> None:

@@ -1,0 +1,162 @@
+"""`secateur benchmark`: no Prefect, and torch only to read a dataset, so that it answers fast on an edge host."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from secateur.benchmark import Measured, assess, measure, predict
+from secateur.cli.display import progress_on_stderr
+from secateur.cli.output import print_json, print_table, say
+from secateur.config import Dataset, DeviceProfile, load_device
+from secateur.errors import MeasurementError
+from secateur.results import DeviceFingerprint, DeviceQuality, Interval, LatencyReport
+
+_SCHEMA_VERSION = 1
+_SIGNIFICANT = 0.001
+"""Drift below this p-value is told: ten models are measured often, and an accident should not be news."""
+
+
+def benchmark(
+    models: Sequence[Path],
+    reference: Path | None,
+    device: str,
+    processes: int | None,
+    dataset: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Measure ONNX files and print ratios, times and a verdict.
+
+    Raises:
+        InputError: A file is absent, the reference is no model, or there is no such device.
+        DatasetError: There is no such dataset, or it is none of these networks'.
+        MeasurementError: The runner failed, or a model could not be measured; the others are printed before.
+    """
+    profile = load_device(device)
+    if processes is not None:
+        profile = profile.model_copy(update={"num_processes": processes})
+    reference = reference or models[0]
+    with progress_on_stderr():
+        outcomes = list(zip(models, measure(models, reference, profile), strict=True))
+        qualities = _evaluate([path for path, o in outcomes if isinstance(o, LatencyReport)], dataset, profile)
+    if as_json:
+        print_json(_document(outcomes, reference, qualities))
+    else:
+        _print(outcomes, reference, qualities)
+    if problems := [str(outcome) for _, outcome in outcomes if not isinstance(outcome, LatencyReport)]:
+        raise MeasurementError("\n".join(problems))
+
+
+def verdict(name: str, reference: str, ratio: Interval, *, is_noisy: bool) -> str:
+    """Return in a sentence what a latency ratio says."""
+    speedup, low, high = 1 / ratio.estimate, 1 / ratio.high, 1 / ratio.low
+    if ratio.low <= 1 <= ratio.high:
+        said = f"{name} and {reference} cannot be told apart: {speedup:.3g} times as fast, {low:.3g} to {high:.3g}"
+    elif ratio.estimate < 1:
+        said = f"{name} is {speedup:.2f} times as fast as {reference}, {low:.2f} to {high:.2f}"
+    else:
+        said = f"{name} takes {ratio.estimate:.2f} times as long as {reference}, {ratio.low:.2f} to {ratio.high:.2f}"
+    return f"{said} (noisy: the interval is wider than the profile asks)." if is_noisy else f"{said}."
+
+
+def _document(
+    outcomes: Sequence[tuple[Path, Measured]], reference: Path, qualities: dict[Path, DeviceQuality]
+) -> dict[str, Any]:
+    reports = [outcome for _, outcome in outcomes if isinstance(outcome, LatencyReport)]
+    shared: dict[str, Any] = {"path": str(reference)}
+    if reports:
+        shared["total_latency_ms"] = reports[0].reference_total_latency_ms.model_dump()
+        shared["latency_ms"] = reports[0].reference_latency_ms
+    return {
+        "schema_version": _SCHEMA_VERSION,
+        "device": reports[0].device.model_dump(mode="json") if reports else None,
+        "reference": shared,
+        "models": [_model(path, outcome, reference, qualities.get(path)) for path, outcome in outcomes],
+    }
+
+
+def _model(path: Path, outcome: Measured, reference: Path, quality: DeviceQuality | None) -> dict[str, Any]:
+    if not isinstance(outcome, LatencyReport):
+        return {"path": str(path), "error": str(outcome)}
+    said = verdict(path.name, reference.name, outcome.latency_ratio, is_noisy=outcome.is_noisy)
+    fields = outcome.model_dump(mode="json", exclude={"is_reused", "device"})
+    evaluated = {} if quality is None else {"quality": quality.model_dump(mode="json")}
+    return {"path": str(path), "verdict": said, **fields, **evaluated}
+
+
+_COLUMNS = (
+    "model", "latency ratio", "95 % interval", "p50 ms", "p90 ms", "p99 ms", "device ms", "images/s", "compile ms",
+    "memory MB", "rounds", "top1 %", "top5 %", "",
+)  # fmt: skip
+
+
+def _print(outcomes: Sequence[tuple[Path, Measured]], reference: Path, qualities: dict[Path, DeviceQuality]) -> None:
+    measured = [(path, outcome) for path, outcome in outcomes if isinstance(outcome, LatencyReport)]
+    if not measured:
+        return
+    rows = [_row(path, report, qualities.get(path)) for path, report in measured]
+    is_shown = [any(row[i] != "-" for row in rows) for i in range(len(_COLUMNS))]
+    first = measured[0][1]
+    print_table(
+        f"Latency against {reference.name} ({first.reference_total_latency_ms.p50:.3f} ms)",
+        [column for column, shown in zip(_COLUMNS, is_shown, strict=True) if shown],
+        [[cell for cell, shown in zip(row, is_shown, strict=True) if shown] for row in rows],
+    )
+    for path, report in measured:
+        if path != reference:
+            say(verdict(path.name, reference.name, report.latency_ratio, is_noisy=report.is_noisy))
+        if (drift := report.ratio_drift) and drift.p_value < _SIGNIFICANT:
+            say(f"{path.name}: the ratio drifted by {drift.change:+.1%} while it was measured: measure again.")
+    say(_conditions(first.device))
+
+
+def _row(path: Path, report: LatencyReport, quality: DeviceQuality | None) -> list[str]:
+    ratio, total = report.latency_ratio, report.total_latency_ms
+    return [
+        path.name,
+        f"{ratio.estimate:.3f}",
+        f"[{ratio.low:.3f}, {ratio.high:.3f}]",
+        f"{total.p50:.3f}",
+        f"{total.p90:.3f}",
+        _number(total.p99, ".3f"),
+        _number(report.latency_ms, ".3f"),
+        _number(report.throughput_fps, ".0f"),
+        f"{report.compile_ms:.0f}",
+        _number(report.peak_memory_bytes and report.peak_memory_bytes / 1e6, ".1f"),
+        str(report.num_rounds),
+        _number(None if quality is None else quality.top1, ".2f"),
+        _number(None if quality is None else quality.top5, ".2f"),
+        "noisy" if report.is_noisy else "-",
+    ]
+
+
+def _number(value: float | None, spec: str) -> str:
+    return "-" if value is None else format(value, spec)
+
+
+def _conditions(device: DeviceFingerprint) -> str:
+    threads = "" if device.num_threads is None else f", {device.num_threads} threads"
+    return f"{device.full_name} ({device.device}, {device.precision}{threads}), OpenVINO {device.runtime}"
+
+
+def _evaluate(models: Sequence[Path], dataset: str | None, profile: DeviceProfile) -> dict[Path, DeviceQuality]:
+    if dataset is None or not models:
+        return {}
+    images_NCHW, labels_N = _test_images(dataset)
+    return {path: assess(predict(path, images_NCHW, profile), labels_N) for path in models}
+
+
+def _test_images(dataset: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Return a dataset's test images, normalised as they are for training, and their classes."""
+    from secateur.datasets import load_splits
+
+    splits = load_splits(Dataset(name=dataset))
+    images_NHWC = splits.test.images_NHWC.numpy().astype(np.float32) / 255
+    mean_C, std_C = np.array(splits.normalize.mean, np.float32), np.array(splits.normalize.std, np.float32)
+    normalised_NHWC = (images_NHWC - mean_C) / std_C
+    return np.ascontiguousarray(normalised_NHWC.transpose(0, 3, 1, 2)), splits.test.labels_N.numpy()
