@@ -24,10 +24,10 @@ SCRIPT = resources.find("infra/devices/make-ncs2-environment")
 
 
 def find_python39() -> str | None:
-    """Return a Python 3.9: of the PATH, or one that pyenv or uv has installed."""
+    """Return a Python 3.9 that pyenv or uv has installed, or the PATH's (which pyenv may hide behind a shim)."""
     roots = (Path.home() / ".pyenv/versions", Path.home() / ".local/share/uv/python")
     installed = [str(path) for root in roots for path in sorted(root.glob("*3.9*/bin/python3.9"))]
-    return next(iter([path for path in [shutil.which("python3.9")] if path] + installed), None)
+    return installed[0] if installed else shutil.which("python3.9")
 
 
 @pytest.fixture(scope="session")

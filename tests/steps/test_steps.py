@@ -280,9 +280,9 @@ def test_a_trial_from_proposal_to_completion(tmp_path: Path, study: Study, monke
     asked: list[str] = []
     really_ask = client._ask
 
-    def ask(request: Any, bar: Any = None) -> Any:
+    def ask(request: Any, *arguments: Any, **options: Any) -> Any:
         asked.append(request["command"])
-        return really_ask(request, bar)
+        return really_ask(request, *arguments, **options)
 
     monkeypatch.setattr(client, "_ask", ask)
     assert measure(files, study.device, labels, seed=0) == []  # nothing left to do, no device touched

@@ -96,7 +96,7 @@ class Device:
         known = self._core.query_model(model, self.name)
         return [
             f"{o.get_type_name()} {o.get_friendly_name()!r}"
-            for o in model.get_ops()
+            for o in model.get_ordered_ops()
             if o.get_friendly_name() not in known
         ]
 
