@@ -13,8 +13,8 @@ import torch
 from secateur.benchmark import client
 from secateur.candidate import Workshop
 from secateur.config import Study
-from secateur.errors import DatasetError, NotFoundError, StudyError
-from secateur.results import OFF_THE_SHELF, UNPRUNED, StudyResults, TrialRecord
+from secateur.errors import DatasetError, MeasurementError, NotFoundError, StudyError
+from secateur.results import OFF_THE_SHELF, UNPRUNED, Failure, StudyResults, TrialRecord
 from secateur.steps.compress import compress
 from secateur.steps.compress import test as evaluate_finalist
 from secateur.steps.measure import measure
@@ -297,6 +297,27 @@ def test_a_trial_from_proposal_to_completion(tmp_path: Path, study: Study, monke
     compress(workshop, files, "2", 1)
     measure(files, study.device, ["2"], seed=0)
     assert asked == ["describe", "describe", "measure"]
+
+
+def test_a_network_that_cannot_be_measured_fails_its_own_trial(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = begin(MemoryStore(), study)
+    workshop = Workshop(study=study, store=files.store)
+    write(files, UNPRUNED)
+    write(files, "0", pruner_0=0.65)
+    for label in (UNPRUNED, "0"):
+        compress(workshop, files, label, 1)
+    really_measure = client.measure
+
+    def measure_one(paths: Any, *arguments: Any, **options: Any) -> Any:
+        good, _ = really_measure(paths, *arguments, **options)
+        return [good, MeasurementError("it melted")]
+
+    monkeypatch.setattr("secateur.benchmark.measure", measure_one)
+    unpruned, failed = measure(files, study.device, [UNPRUNED, "0"], seed=0)
+    assert unpruned.state in {"completed", "suspect"}
+    assert failed.state == "failed"
+    assert failed.failure == Failure(phase="measure", type="MeasurementError", message="it melted")
+    assert files.read_record("0") == failed
 
 
 def test_a_device_that_is_not_there_leaves_the_trial_as_it_was(study: Study) -> None:

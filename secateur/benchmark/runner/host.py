@@ -39,7 +39,7 @@ def lasting_conditions() -> dict[str, Any]:
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     return _known(
         kernel=platform.release(),
-        cpu_flags=sorted(flag for flag in flags.partition(":")[2].split() if flag.startswith(_VECTOR_FLAGS)) or None,
+        cpu_flags=" ".join(sorted(f for f in flags.partition(":")[2].split() if f.startswith(_VECTOR_FLAGS))) or None,
         num_allowed_cores=cores and len(cores),
         container_cpu_max=read_text("/sys/fs/cgroup/cpu.max"),
         container_memory_max=read_text("/sys/fs/cgroup/memory.max"),

@@ -20,7 +20,8 @@ from secateur.benchmark.runner.problem import RunnerError
 PROGRESS_INTERVAL_S = 0.25
 NUM_COUNTED_ROUNDS = 20
 MIN_QUIET_INFERENCES = 5
-THROUGHPUT_S = 0.3
+THROUGHPUT_SHARE = 0.1
+"""Of the time budget of a model, on top of it."""
 
 Request = dict[str, Any]
 
@@ -52,7 +53,11 @@ def measure(request: Request, output: Output) -> dict[str, Any]:
     gc.disable()
     run_rounds(networks[0], networks[1:], request, output)
     after = host.passing_conditions()
-    details = _details(opened, networks, output) if request["with_details"] else [{} for _ in networks]
+    details = (
+        _details(opened, networks, THROUGHPUT_SHARE * profile["max_duration_s"], output)
+        if request["with_details"]
+        else [{} for _ in networks]
+    )
     told = {id(network): {**_timings(network), **more} for network, more in zip(networks, details)}  # noqa: B905
     return {
         "device": {
@@ -132,13 +137,13 @@ def _half_width(model: Network, reference: Network, min_rounds: int, seed: int) 
     return half_width(hierarchical_interval([ratios], np.random.default_rng(seed)))
 
 
-def _details(opened: Device, networks: list[Network], output: Output) -> list[dict[str, Any]]:
+def _details(opened: Device, networks: list[Network], throughput_s: float, output: Output) -> list[dict[str, Any]]:
     """Return `latency_ms` and `layers`, `throughput_fps` and `num_requests` of each network."""
     output.emit("progress", phase="reading the device's counters")
     details = device_times(opened, networks) if opened.has_counters else [{"latency_ms": None} for _ in networks]
     for network, found in zip(networks, details):  # noqa: B905 (Python 3.8)
         output.emit("progress", phase=f"measuring the throughput of {network.path}")
-        fps, num_requests = opened.throughput(network.model, str(network.path), THROUGHPUT_S)
+        fps, num_requests = opened.throughput(network.model, str(network.path), throughput_s)
         found.update(throughput_fps=fps, num_requests=num_requests)
     return details
 
