@@ -1,4 +1,4 @@
-"""OpenVINO 2021.4.2 under Python 3.9, as the Neural Compute Stick needs it; made by its own script."""
+"""OpenVINO 2021.4.2 under Python 3.8 and 3.9, as the Neural Compute Stick needs it; made by its own script."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ pytestmark = pytest.mark.slow
 SCRIPT = resources.find("infra/devices/make-ncs2-environment")
 
 
-def find_python39() -> str | None:
-    """Return a Python 3.9 that pyenv or uv has installed, or the PATH's (which pyenv may hide behind a shim)."""
+def find_python(version: str) -> str | None:
+    """Return a Python that pyenv or uv has installed, or the PATH's (which pyenv may hide behind a shim)."""
     roots = (Path.home() / ".pyenv/versions", Path.home() / ".local/share/uv/python")
-    installed = [str(path) for root in roots for path in sorted(root.glob("*3.9*/bin/python3.9"))]
-    return installed[0] if installed else shutil.which("python3.9")
+    installed = [str(path) for root in roots for path in sorted(root.glob(f"*{version}*/bin/python{version}"))]
+    return installed[0] if installed else shutil.which(f"python{version}")
 
 
-@pytest.fixture(scope="session")
-def interpreter(tmp_path_factory: pytest.TempPathFactory) -> str:
-    python = find_python39()
+@pytest.fixture(scope="session", params=["3.8", "3.9"])
+def interpreter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    python = find_python(request.param)
     if python is None:
-        pytest.skip("no Python 3.9 here, the last that OpenVINO 2021.4.2 was built for")
+        pytest.skip(f"no Python {request.param} here; OpenVINO 2021.4.2 was built for 3.9 at most")
     folder = tmp_path_factory.mktemp("ncs2")
     made = subprocess.run([SCRIPT, python, folder], capture_output=True, text=True, timeout=300)
     assert made.returncode == 0, made.stderr
@@ -71,7 +71,7 @@ def test_the_same_request_is_answered_by_both_runtimes(
             assert (report.device.precision, report.device.num_threads) == ("f32", 1)
         assert isinstance(problem, InputError)
     assert describe(old).runtime.startswith("2021.4.2")
-    assert describe(old).python.startswith("3.9.")
+    assert describe(old).python.startswith(("3.8.", "3.9."))
 
 
 def test_both_runtimes_compute_the_same(profile: DeviceProfile, old: DeviceProfile, resnet20: Path) -> None:

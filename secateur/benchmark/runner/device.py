@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 
 from secateur.benchmark.runner.problem import RunnerError
 
-Operation = dict[str, Any]
-"""`name`, `type`, `kernel`, and `ms`, its time in one inference."""
+
+class Operation(TypedDict):
+    """One operation as the device runs it."""
+
+    name: str
+    type: str
+    kernel: str
+    ms: float
+    """Its time in one inference."""
 
 
 class Session(Protocol):

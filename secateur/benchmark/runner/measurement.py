@@ -23,8 +23,6 @@ MIN_QUIET_INFERENCES = 5
 THROUGHPUT_SHARE = 0.1
 """Of the time budget of a model, on top of it."""
 
-Request = dict[str, Any]
-
 
 class Output(Protocol):
     """The way back to the one who asked."""
@@ -33,7 +31,7 @@ class Output(Protocol):
         """Say something; also a sign of life."""
 
 
-def measure(request: Request, output: Output) -> dict[str, Any]:
+def measure(request: dict[str, Any], output: Output) -> dict[str, Any]:
     """Time the request's models against its reference.
 
     Returns:
@@ -72,7 +70,7 @@ def measure(request: Request, output: Output) -> dict[str, Any]:
     }
 
 
-def _compiled(opened: Device, path: str, index: int, request: Request, output: Output) -> Network | RunnerError:
+def _compiled(opened: Device, path: str, index: int, request: dict[str, Any], output: Output) -> Network | RunnerError:
     """Return a network that is ready to be timed, or what is wrong with it alone."""
     output.emit("progress", phase=f"compiling {path}", network=index)
     try:
@@ -103,7 +101,7 @@ def _timings(network: Network) -> dict[str, Any]:
     }
 
 
-def run_rounds(reference: Network, models: list[Network], request: Request, output: Output) -> None:
+def run_rounds(reference: Network, models: list[Network], request: dict[str, Any], output: Output) -> None:
     """Time the reference and the models in turn, each round in a new random order.
 
     A model leaves when the interval of its ratio is narrow enough, or its time (the reference's included) is spent;
@@ -178,10 +176,11 @@ def device_times(opened: Device, networks: list[Network]) -> list[dict[str, Any]
 
 def _mean_operations(told: list[list[Operation]]) -> list[Operation]:
     means = np.mean([[operation["ms"] for operation in operations] for operations in told], axis=0)
-    return [{**operation, "ms": float(ms)} for operation, ms in zip(told[-1], means)]  # noqa: B905 (Python 3.8)
+    named = zip(told[-1], means)  # noqa: B905 (Python 3.8)
+    return [Operation(name=o["name"], type=o["type"], kernel=o["kernel"], ms=float(ms)) for o, ms in named]
 
 
-def evaluate(request: Request, output: Output) -> dict[str, Any]:
+def evaluate(request: dict[str, Any], output: Output) -> dict[str, Any]:
     """Infer every image of `images`, a .npy of `N x C x H x W`, one by one, and write `logits`, a .npy of `N x K`."""
     images_NCHW = np.load(request["images"], mmap_mode="r")
     opened = open_device(request["profile"])
@@ -204,7 +203,7 @@ def evaluate(request: Request, output: Output) -> dict[str, Any]:
     return {"device": {"precision": network.session.fingerprint()["precision"]}}
 
 
-def query(request: Request, output: Output) -> dict[str, Any]:
+def query(request: dict[str, Any], output: Output) -> dict[str, Any]:
     """Return for each model what the device does not support; the device itself need not be there."""
     opened = open_device(request["profile"], must_be_there=False)
     unsupported = []
@@ -214,7 +213,7 @@ def query(request: Request, output: Output) -> dict[str, Any]:
     return {"unsupported": unsupported}
 
 
-def describe(request: Request, output: Output) -> dict[str, Any]:  # noqa: ARG001
+def describe(request: dict[str, Any], output: Output) -> dict[str, Any]:  # noqa: ARG001
     """Return the device's fingerprint."""
     profile = request["profile"]
     host.pin_to_core(profile)
@@ -223,6 +222,6 @@ def describe(request: Request, output: Output) -> dict[str, Any]:  # noqa: ARG00
     return {"device": {"profile": profile["name"], **found, **host.identity()}}
 
 
-def list_devices(request: Request, output: Output) -> dict[str, Any]:  # noqa: ARG001
+def list_devices(request: dict[str, Any], output: Output) -> dict[str, Any]:  # noqa: ARG001
     """Return the name of every OpenVINO device of this host, and the maker's name for it."""
     return {"devices": device.list_devices()}
