@@ -140,7 +140,8 @@ def _number(value: float | None, spec: str) -> str:
 
 
 def _conditions(device: DeviceFingerprint) -> str:
-    threads = "" if device.num_threads is None else f", {device.num_threads} threads"
+    count = device.num_threads
+    threads = "" if count is None else f", {count} thread{'' if count == 1 else 's'}"
     return f"{device.full_name} ({device.device}, {device.precision}{threads}), OpenVINO {device.runtime}"
 
 
