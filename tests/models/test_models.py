@@ -46,7 +46,8 @@ def test_known_models(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "size"), [("torchvision:squeezenet1_1", 64), ("torchvision:googlenet", 64), ("timm:mobilenetv3_small_050", 64)]
+    ("name", "size"),
+    [("torchvision:squeezenet1_1", 64), ("torchvision:googlenet", 64), ("timm:mobilenetv3_small_050", 64)],
 )
 def test_models_of_zoos_have_the_head_that_is_asked_for(name: str, size: int) -> None:
     if name.startswith("timm:"):
