@@ -20,7 +20,7 @@ REFUSED = {
     "gl_bad": "s: regularizer 'r': reg_regims.module.layer1.0.conv1.weight input should be '2D', 'Rows'",
     "gl_thr_bad": "s: regularizer 'r': threshold_criteria input should be 'Max' or 'Mean_Abs', got 'Foo'.",
     "wrong_type": r"s: regularizer 'r': reg_regims input should be a valid dictionary, got \[1, 2\].",
-    "drop_filter": "s: regularizer 'r': there is no regularizer class 'DropFilterRegularizer'. Known: ",
+    "drop_filter": "s: regularizer 'r': there is no regularizer class 'DropFilterRegularizer'.",
 }
 """Those that Distiller refuses, in one way or the other, or adds nothing for."""
 
