@@ -22,7 +22,6 @@ from secateur.models import (
 )
 from tests.flows.tiny import TinyNetwork
 
-
 NUM_PARAMS = {
     "resnet20_cifar": 272_474,
     "resnet32_cifar": 466_906,
