@@ -60,6 +60,11 @@ class RankedStructurePruner(Pruner):
         """Return the fraction to remove now."""
         raise NotImplementedError
 
+    @property
+    def removes_structures(self) -> bool:
+        """Whether anything goes at all, in the end."""
+        raise NotImplementedError
+
     def magnitudes(self, weight: Tensor, moment: Moment) -> Tensor:  # noqa: ARG002
         """Return the size of each structure of a weight."""
         if self.kwargs is not None:
@@ -158,6 +163,11 @@ class RandomLevelStructures(RankedStructurePruner):
         if self.sparsity_range[0] > self.sparsity_range[1]:
             raise ValueError(f"sparsity_range must go from low to high, got {list(self.sparsity_range)}")
         return self
+
+    @property
+    @override
+    def removes_structures(self) -> bool:
+        return self.sparsity_range[1] > 0
 
     @override
     def sparsity(self, moment: Moment) -> float:

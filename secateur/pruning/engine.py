@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 
+from secateur.errors import ScheduleError
 from secateur.methods import (
     Chance,
     Moment,
@@ -21,6 +22,7 @@ from secateur.methods import (
 )
 from secateur.methods.elementwise import LevelPruner
 from secateur.methods.learning_rates import PLATEAU
+from secateur.pruning.coupling import coupling_problems
 from secateur.pruning.masks import Masks
 from secateur.pruning.observation import ActivationObserver, folded, following_norms
 from secateur.results import Scores
@@ -60,6 +62,10 @@ class ScheduleEngine:
             num_epochs: Epochs of training.
             spaces: The model's channel spaces, if they are known already.
             seed: Of pruners that draw.
+
+        Raises:
+            ScheduleError: Something is to be thinned after epoch 0 that cannot be.
+            ThinningError: The network cannot be traced.
         """
         self.kept = all_filters(model)
         self._model = model
@@ -81,6 +87,7 @@ class ScheduleEngine:
         self._epoch = 0
         self._is_pruned_before_training = False
         self._norms: dict[str, str] | None = None
+        self._check_what_is_thinned_later(num_epochs)
         self._observer = self._observe()
         self._rates = {
             policy.entry.name: lr_sequence(policy.entry.class_name, _lr_arguments(policy), base_lr, num_epochs)
@@ -230,6 +237,13 @@ class ScheduleEngine:
                         self.kept[name] = tuple(self.kept[name][i] for i in indices.tolist())
                 self._spaces = None  # they hold for the channels before
         self._masks.follow_thinning()
+
+    def _check_what_is_thinned_later(self, num_epochs: int) -> None:
+        """Refuse what cannot be thinned in the middle of a training, hours later; epoch 0 comes before it anyway."""
+        if any(policy.acts_within(range(1, num_epochs)) for policy in self._schedule.of_kind("extension")):
+            self._spaces = self._spaces or trace_channel_spaces(self._model, self._example())
+            if problems := coupling_problems(self._schedule, self._methods, self._spaces, num_epochs):
+                raise ScheduleError(*problems)
 
     def _observe(self) -> ActivationObserver | None:
         pruners = [self._methods[policy.entry.name] for policy in self._schedule.of_kind("pruner")]
