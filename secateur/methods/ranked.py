@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from secateur.methods.method import Level, Method, Moment, Names, Pruner, Shapes, check_numbers
-from secateur.methods.names import resolve_name
+from secateur.methods.names import own_names
 from secateur.methods.ranking import (
     Norm,
     Side,
@@ -97,7 +97,7 @@ class RankedStructurePruner(Pruner):
         problems = super().problems(shapes, model_name)
         if self.group_dependency == "Leader":
             dim = 0 if self.side == "filters" else 1
-            own = {name: resolve_name(name, shapes) for name in self.weights}
+            own = own_names(self.weights, shapes)
             sizes = {name: shapes[o][dim] for name, o in own.items() if o is not None and len(shapes[o]) > dim}
             if len(set(sizes.values())) > 1:
                 problems.append(

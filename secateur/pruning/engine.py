@@ -106,6 +106,7 @@ class ScheduleEngine:
 
         Raises:
             ThinningError: What was pruned cannot be removed.
+            ScheduleError: Thinning has left a layer that a pruner cannot prune as it says.
             TrainingError: Weights are NaN, or are to be ranked by what only training shows.
         """
         self.on_epoch_begin(0)
@@ -197,6 +198,10 @@ class ScheduleEngine:
         assert isinstance(options, PruningOptions)
         if options.levels is not None:
             pruner = LevelPruner(levels=options.levels).for_model([n for n, _ in self._model.named_parameters()])
+        shapes = {name: tuple(parameter.shape) for name, parameter in self._model.named_parameters()}
+        if problems := pruner.problems(shapes, "the model"):  # thinning may have left what cannot be divided
+            what = f"{policy.entry.place}: pruner {policy.entry.name!r}, in epoch {epoch}"
+            raise ScheduleError(*(f"{what}: {problem}" for problem in problems))
         weights = {name: parameter.detach() for name, parameter in self._model.named_parameters()}
         if options.fold_batchnorm:
             weights |= folded(self._model, self._following_norms())

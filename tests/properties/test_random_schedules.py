@@ -64,8 +64,8 @@ def right_schedules_run(document: dict[str, Any]) -> None:
     schedule = checked(document)
     try:
         train(schedule)
-    except ThinningError as exc:  # such as: two pruners together leave nothing of a layer
-        event(f"refused in thinning: {re.sub('Layers? .*', '', str(exc))}")
+    except (ThinningError, ScheduleError) as exc:  # pruners leave nothing of a layer, or nothing to make blocks of
+        event(f"refused: {type(exc).__name__}")
 
 
 def broken_schedules_are_located(document: Any) -> None:
