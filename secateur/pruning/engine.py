@@ -88,6 +88,7 @@ class ScheduleEngine:
         self._is_pruned_before_training = False
         self._norms: dict[str, str] | None = None
         self._check_what_is_thinned_later(num_epochs)
+        self._num_epochs = num_epochs
         self._observer = self._observe()
         self._rates = {
             policy.entry.name: lr_sequence(policy.entry.class_name, _lr_arguments(policy), base_lr, num_epochs)
@@ -186,6 +187,9 @@ class ScheduleEngine:
                 self._watch_plateau(policy, optimizer, validation)
             elif rates := self._rates.get(policy.entry.name, [])[epoch + 1 :]:
                 _set_rate(optimizer, rates[0])
+        if self._observer is not None and epoch == self._num_epochs - 1:
+            self._observer.close()  # the network goes on without hooks
+            self._observer = None
 
     def _acting(self, epoch: int) -> list[tuple[int, Policy]]:
         """Return the policies of an epoch, in order, each with its place in the schedule."""
