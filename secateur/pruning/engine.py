@@ -140,10 +140,11 @@ class ScheduleEngine:
         example_NCHW = self._example_NCHW.to(next(self._model.parameters()).device)
         spaces = self._spaces or trace_channel_spaces(self._model, example_NCHW)
         side: Side = "filters" if remover.thinning_func_str == "remove_filters" else "channels"
-        for name, indices in thin(self._model, spaces, side, self._optimizer).items():
+        thinned = thin(self._model, spaces, side, example_NCHW, self._optimizer)
+        for name, indices in thinned.kept.items():
             if name in self.kept:
                 self.kept[name] = tuple(self.kept[name][i] for i in indices.tolist())
-        self._spaces = None  # they hold for the channels before
+        self._spaces = thinned.spaces
         trimmed = {name: (dim, self._trimmed(name, dim, mask)) for name, (dim, mask) in self._masks.items()}
         self._masks = {name: (dim, mask) for name, (dim, mask) in trimmed.items() if not mask.all()}
 

@@ -22,7 +22,6 @@ from secateur.models import (
 )
 from tests.flows.tiny import TinyNetwork
 
-
 NUM_PARAMS = {
     "resnet20_cifar": 272_474,
     "resnet32_cifar": 466_906,
@@ -46,7 +45,8 @@ def test_known_models(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "size"), [("torchvision:squeezenet1_1", 64), ("torchvision:googlenet", 64), ("timm:mobilenetv3_small_050", 64)]
+    ("name", "size"),
+    [("torchvision:squeezenet1_1", 64), ("torchvision:googlenet", 64), ("timm:mobilenetv3_small_050", 64)],
 )
 def test_models_of_zoos_have_the_head_that_is_asked_for(name: str, size: int) -> None:
     if name.startswith("timm:"):
