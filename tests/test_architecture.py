@@ -30,7 +30,8 @@ ISLANDS = {
 LAYERS = (
     {"secateur.errors"},
     {"secateur.config", "secateur.results", "secateur.progress", "secateur.resources", "secateur.references"},
-    {"secateur.schedule", "secateur.models", "secateur.datasets"},
+    {"secateur.methods", "secateur.models", "secateur.datasets"},
+    {"secateur.schedule"},
     {"secateur.thinning"},
     {"secateur.pruning", "secateur.training"},
     {"secateur.candidate"},

@@ -18,8 +18,9 @@ from torch.optim import SGD
 
 from secateur.config.located import Located
 from secateur.errors import ScheduleError
+from secateur.methods import count_removed
 from secateur.models import create_model, load_weights
-from secateur.pruning import ScheduleEngine, count_removed
+from secateur.pruning import ScheduleEngine
 from secateur.results import Scores
 from secateur.schedule import check_fit, parse_schedule
 from secateur.thinning import Network, count_macs, count_params, rebuild, save_network
