@@ -45,7 +45,13 @@ def prune(
     example_NCHW = torch.zeros(1, 3, input_size, input_size)
     engine = ScheduleEngine(model, schedule, example_NCHW, base_lr=0.1, num_epochs=0)
     engine.prune_before_training()
-    network = Network(module=model.eval(), arch=model_name, num_classes=num_classes, kept=engine.kept)
+    network = Network(
+        module=model.eval(),
+        arch=model_name,
+        num_classes=num_classes,
+        kept=engine.kept,
+        removed_blocks=engine.removed_blocks,
+    )
     files = {"model.onnx": export_onnx(model, input_size), "model.safetensors": save_network(network)}
     _write(out, files)
     document: dict[str, Any] = {

@@ -13,6 +13,7 @@ from secateur.methods.names import short_name
 
 _KEEP = TypeAdapter(dict[str, int])
 
+
 class ResidualBlockRemover(Method):
     """Removes the least important residual blocks of each stage, among those whose shortcut is the identity.
 

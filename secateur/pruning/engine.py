@@ -16,6 +16,7 @@ from secateur.methods import (
     Pruner,
     Regularizer,
     Remover,
+    ResidualBlockRemover,
     layer_of,
     lr_sequence,
 )
@@ -25,7 +26,16 @@ from secateur.pruning.masks import Masks
 from secateur.pruning.observation import ActivationObserver, folded, following_norms
 from secateur.results import Scores
 from secateur.schedule import Policy, PruningOptions, RegularizationOptions, Schedule
-from secateur.thinning import ChannelSpace, all_filters, thin, trace_channel_spaces
+from secateur.thinning import (
+    ChannelSpace,
+    all_filters,
+    choose_blocks,
+    find_residual_blocks,
+    remove_blocks,
+    spaces_without,
+    thin,
+    trace_channel_spaces,
+)
 
 
 class ScheduleEngine:
@@ -37,6 +47,7 @@ class ScheduleEngine:
 
     Attributes:
         kept: Convolution -> indices, into its filters before any pruning, of those it still has.
+        removed_blocks: Residual blocks that are an identity now.
     """
 
     def __init__(
@@ -62,6 +73,7 @@ class ScheduleEngine:
             seed: Of pruners that draw.
         """
         self.kept = all_filters(model)
+        self.removed_blocks: tuple[str, ...] = ()
         self._model = model
         self._schedule = schedule
         self._example_NCHW = example_NCHW
@@ -184,9 +196,14 @@ class ScheduleEngine:
         return [(index, policy) for index, policy in enumerate(self._schedule.policies) if epoch in policy.epochs]
 
     def _choose(self, policy: Policy, epoch: int) -> None:
-        """Compute the masks of one pruner from the weights as they are now."""
+        """Compute the masks of one pruner from the weights as they are now, or remove residual blocks."""
+        if isinstance(policy.entry.arguments, ResidualBlockRemover):
+            self._remove_blocks(policy.entry.arguments)
+            return
         pruner, options = self._methods[policy.entry.name], policy.options
         assert isinstance(pruner, Pruner)
+        if not pruner.named:
+            return  # all it named went with residual blocks
         assert isinstance(options, PruningOptions)
         if options.levels is not None:
             pruner = LevelPruner(levels=options.levels).for_model([n for n, _ in self._model.named_parameters()])
@@ -221,6 +238,22 @@ class ScheduleEngine:
             self._plateaus[policy.entry.name] = plateau
         plateau.step(validation.loss if plateau.mode == "min" else validation.top1)
 
+    def _remove_blocks(self, remover: ResidualBlockRemover) -> None:
+        blocks = find_residual_blocks(self._model, self._example())
+        going = choose_blocks(self._model, blocks, remover.keep)
+        if not going:
+            return
+        remove_blocks(self._model, going, self._example())
+        self.removed_blocks += going
+        left = all_filters(self._model)
+        self.kept = {name: kept if name in left else () for name, kept in self.kept.items()}
+        if self._spaces is not None:
+            self._spaces = spaces_without(self._spaces, going)
+        parameters = dict(self._model.named_parameters())
+        self._methods = {name: method.among(parameters) for name, method in self._methods.items()}
+        self._masks.forget_all_but(parameters)
+        self._norms = None
+
     def _thin(self, remover: Remover) -> None:
         with contextlib.nullcontext() if self._observer is None else self._observer.paused():
             for side in remover.sides:
@@ -233,7 +266,7 @@ class ScheduleEngine:
         self._masks.follow_thinning()
 
     def _observe(self) -> ActivationObserver | None:
-        pruners = [self._methods[policy.entry.name] for policy in self._schedule.of_kind("pruner")]
+        pruners = [self._methods.get(policy.entry.name) for policy in self._schedule.of_kind("pruner")]
         needing = [pruner for pruner in pruners if isinstance(pruner, Pruner) and "activations" in pruner.needs]
         layers = {layer_of(name) for pruner in needing for name in pruner.named}
         return ActivationObserver(self._model, layers, self._following_norms()) if layers else None

@@ -155,7 +155,7 @@ def _put(model: nn.Module, name: str, module: nn.Module) -> None:
 
 
 def spaces_without(spaces: Sequence[ChannelSpace], blocks: Collection[str]) -> tuple[ChannelSpace, ...]:
-    """Return the channel spaces of a network that has lost blocks: those within are gone, the others have less members."""
+    """Return the channel spaces of a network that has lost blocks: the others have fewer members."""
     return tuple(_spaces_without(spaces, tuple(f"{name}." for name in blocks)))
 
 
