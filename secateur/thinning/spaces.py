@@ -9,7 +9,7 @@ group of them where a grouped convolution takes part. Tracing depends on the arc
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -63,16 +63,6 @@ class ChannelSpace:
         for kind in KINDS:
             for member in getattr(self, kind):
                 yield kind, member
-
-
-def obstacles(spaces: Iterable[ChannelSpace]) -> dict[str, str]:
-    """Return the layers whose filters cannot be removed, and why."""
-    return {
-        member.layer: space.obstacle
-        for space in spaces
-        if space.obstacle is not None
-        for member in (*space.producers, *space.carriers, *space.gates)
-    }
 
 
 def trace_channel_spaces(model: nn.Module, example_NCHW: Tensor) -> tuple[ChannelSpace, ...]:
