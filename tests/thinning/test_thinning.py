@@ -227,7 +227,10 @@ class Normalised(nn.Module):
         (Normalised(WithOwnParameter(4)), "they meet the parameter 'norm.scale', which no layer owns"),
         (Normalised(nn.InstanceNorm2d(4, affine=True)), "they meet layer 'norm', and InstanceNorm2d is not thinned"),
         (nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten()), "they are the network's output"),
-        (nn.Sequential(nn.Conv2d(3, 6, 1, groups=3), nn.Conv2d(6, 2, 1)), "group by group, of the network's input"),
+        (
+            nn.Sequential(nn.Conv2d(3, 6, 1, groups=3), nn.Conv2d(6, 2, 1)),
+            "group by group, of an input that keeps its channels",
+        ),
     ],
     ids=["group norm", "parameter", "instance norm", "output", "input"],
 )
