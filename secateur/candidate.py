@@ -218,7 +218,13 @@ class Workshop:
             with watch.phase("train"):
                 result = self._train(dense.module, training, engine)
             epochs, validation = epochs + result.epochs, result.validation
-        network = Network(module=dense.module, arch=dense.arch, num_classes=dense.num_classes, kept=engine.kept)
+        network = Network(
+            module=dense.module,
+            arch=dense.arch,
+            num_classes=dense.num_classes,
+            kept=engine.kept,
+            removed_blocks=engine.removed_blocks,
+        )
         return self._finish(network, identity, epochs, validation, watch), False
 
     def test(self, checkpoint: str, now: str) -> TestScores:

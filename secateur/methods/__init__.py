@@ -1,5 +1,6 @@
 """Methods of compression that a schedule may name: each with its arguments, their check, and what it does."""
 
+from secateur.methods.blocks import ResidualBlockRemover
 from secateur.methods.learning_rates import LR_SCHEDULERS, argument_problems, lr_sequence, sequence_problems
 from secateur.methods.method import Activations, Chance, Epochs, Method, Moment, ParameterMethod, Pruner, Shapes
 from secateur.methods.names import layer_of, own_names
@@ -26,6 +27,7 @@ __all__ = [
     "RankedStructurePruner",
     "Regularizer",
     "Remover",
+    "ResidualBlockRemover",
     "Shapes",
     "Side",
     "argument_problems",

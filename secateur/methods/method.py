@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Self
 
@@ -69,6 +69,16 @@ class ParameterMethod(Method):
         if isinstance(self.named, Mapping):
             return self.model_copy(update={self.names_field: {own[n]: value for n, value in self.named.items()}})
         return self.model_copy(update={self.names_field: tuple(own.values())})
+
+    def among(self, names: Collection[str]) -> Self:
+        """Return a copy without the parameters that the network has lost; it may be left without any."""
+        named = self.named
+        left = (
+            {n: v for n, v in named.items() if n in names or n == EVERY_OTHER}
+            if isinstance(named, Mapping)
+            else tuple(n for n in named if n in names)
+        )
+        return self.model_copy(update={self.names_field: left})
 
     def problems(self, shapes: Shapes, model_name: str) -> list[str]:
         """Return why this does not fit a model: unknown parameters, wrong shapes."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from secateur.methods import elementwise, filters, ranked, regularizers
+from secateur.methods.blocks import ResidualBlockRemover
 from secateur.methods.learning_rates import LR_SCHEDULERS
 from secateur.methods.method import Method
 from secateur.methods.removers import Remover
@@ -33,6 +34,7 @@ PRUNERS: Mapping[str, type[Method]] = {
     "SplicingPruner": elementwise.SplicingPruner,
     "BaiduRNNPruner": elementwise.BaiduRnnPruner,
     "StructureParameterPruner": elementwise.StructureThresholdPruner,
+    "ResidualBlockRemover": ResidualBlockRemover,
 }
 REGULARIZERS: Mapping[str, type[Method]] = {
     "L1Regularizer": regularizers.L1Regularizer,

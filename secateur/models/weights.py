@@ -107,7 +107,7 @@ def num_classes_of(model_name: str, path: Path) -> int:
     with torch.random.fork_rng():
         own = create_model(model_name, usual).state_dict()
     for name, tensor in own.items():
-        if tensor.dim() > 0 and len(tensor) == usual and name in state and state[name].shape[1:] == tensor.shape[1:]:
-            if len(state[name]) != usual:
-                return len(state[name])
+        found = state.get(name, tensor)
+        if tensor.dim() > 0 and len(tensor) == usual != len(found) and found.shape[1:] == tensor.shape[1:]:
+            return len(found)
     return usual

@@ -9,25 +9,40 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 
-from secateur.errors import ScheduleError
+from secateur.errors import ScheduleError, ThinningError
 from secateur.methods import (
     Chance,
     Moment,
     ParameterMethod,
     Pruner,
+    RankedStructurePruner,
     Regularizer,
     Remover,
+    ResidualBlockRemover,
+    Side,
     layer_of,
     lr_sequence,
 )
 from secateur.methods.elementwise import LevelPruner
+from secateur.methods.filters import FilterPruner
 from secateur.methods.learning_rates import PLATEAU
 from secateur.pruning.coupling import coupling_problems
 from secateur.pruning.masks import Masks
 from secateur.pruning.observation import ActivationObserver, folded, following_norms
 from secateur.results import Scores
 from secateur.schedule import Policy, PruningOptions, RegularizationOptions, Schedule
-from secateur.thinning import ChannelSpace, all_filters, thin, trace_channel_spaces
+from secateur.thinning import (
+    ChannelSpace,
+    all_filters,
+    choose_blocks,
+    find_residual_blocks,
+    remove_blocks,
+    spaces_without,
+    thin,
+    trace_channel_spaces,
+    unprunable,
+    whole_units,
+)
 
 
 class ScheduleEngine:
@@ -39,6 +54,8 @@ class ScheduleEngine:
 
     Attributes:
         kept: Convolution -> indices, into its filters before any pruning, of those it still has.
+        removed_blocks: Residual blocks that are an identity now.
+        skipped: Parameters that were left alone although a pruner names them -> why.
     """
 
     def __init__(
@@ -51,6 +68,7 @@ class ScheduleEngine:
         num_epochs: int,
         spaces: Sequence[ChannelSpace] | None = None,
         seed: int = 0,
+        skip_unprunable: bool = False,
     ) -> None:
         """Prepare to run `schedule` on `model`.
 
@@ -62,16 +80,20 @@ class ScheduleEngine:
             num_epochs: Epochs of training.
             spaces: The model's channel spaces, if they are known already.
             seed: Of pruners that draw.
+            skip_unprunable: Leave layers alone that cannot be thinned safely, instead of refusing them.
 
         Raises:
             ScheduleError: Something is to be thinned after epoch 0 that cannot be.
             ThinningError: The network cannot be traced.
         """
         self.kept = all_filters(model)
+        self.removed_blocks: tuple[str, ...] = ()
+        self.skipped: dict[str, str] = {}
         self._model = model
         self._schedule = schedule
         self._example_NCHW = example_NCHW
         self._spaces = spaces
+        self._skip_unprunable = skip_unprunable
         self._chance = Chance(seed=seed)
         self._optimizer: Optimizer | None = None
         """Known once training began; its momentum is trimmed when the network is thinned."""
@@ -196,9 +218,14 @@ class ScheduleEngine:
         return [(index, policy) for index, policy in enumerate(self._schedule.policies) if epoch in policy.epochs]
 
     def _choose(self, policy: Policy, epoch: int) -> None:
-        """Compute the masks of one pruner from the weights as they are now."""
+        """Compute the masks of one pruner from the weights as they are now, or remove residual blocks."""
+        if isinstance(policy.entry.arguments, ResidualBlockRemover):
+            self._remove_blocks(policy.entry.arguments)
+            return
         pruner, options = self._methods[policy.entry.name], policy.options
         assert isinstance(pruner, Pruner)
+        if not pruner.named:
+            return  # all it named went with residual blocks
         assert isinstance(options, PruningOptions)
         if options.levels is not None:
             pruner = LevelPruner(levels=options.levels).for_model([n for n, _ in self._model.named_parameters()])
@@ -219,7 +246,35 @@ class ScheduleEngine:
             memory=self._memories[policy.entry.name],
             chance=self._chance,
         )
-        self._masks.masks.update(pruner.masks(moment))
+        masks = pruner.masks(moment)
+        if (side := self._side_removed_of(pruner)) is not None:
+            masks = self._removable(masks, side)
+        self._masks.masks.update(masks)
+
+    def _side_removed_of(self, pruner: Pruner) -> Side | None:
+        """Return what this pruner prunes whole, if the schedule also removes it."""
+        match pruner:
+            case RankedStructurePruner() if pruner.kwargs is None:
+                side: Side = pruner.side
+            case FilterPruner():
+                side = "filters"
+            case _:
+                return None
+        removers = [policy.entry.arguments for policy in self._schedule.of_kind("extension")]
+        return side if any(isinstance(r, Remover) and side in r.sides for r in removers) else None
+
+    def _removable(self, masks: Mapping[str, Tensor], side: Side) -> dict[str, Tensor]:
+        """Return masks of what can be removed: whole groups, and of no layer that cannot lose any."""
+        reasons = unprunable(self._known_spaces(), side)
+        hindered = {name: reason for name in masks if (reason := reasons.get(layer_of(name))) is not None}
+        for name, reason in hindered.items():
+            if not self._skip_unprunable:
+                raise ThinningError(
+                    f"Layer {layer_of(name)!r} cannot lose {side}: {reason}. Take it out of the schedule."
+                )
+            self.skipped[name] = reason
+        possible = {name: mask for name, mask in masks.items() if name not in hindered}
+        return whole_units(possible, dict(self._model.named_parameters()), self._known_spaces(), side)
 
     def _set_small_to_zero(self, policy: Policy, *, is_for_good: bool) -> None:
         regularizer = self._methods[policy.entry.name]
@@ -237,25 +292,52 @@ class ScheduleEngine:
             self._plateaus[policy.entry.name] = plateau
         plateau.step(validation.loss if plateau.mode == "min" else validation.top1)
 
+    def _remove_blocks(self, remover: ResidualBlockRemover) -> None:
+        blocks = find_residual_blocks(self._model, self._example())
+        going = choose_blocks(self._model, blocks, remover.keep)
+        if not going:
+            return
+        remove_blocks(self._model, going, self._example())
+        self.removed_blocks += going
+        left = all_filters(self._model)
+        self.kept = {name: kept if name in left else () for name, kept in self.kept.items()}
+        if self._spaces is not None:
+            self._spaces = spaces_without(self._spaces, going)
+        parameters = dict(self._model.named_parameters())
+        self._methods = {name: method.among(parameters) for name, method in self._methods.items()}
+        self._masks.forget_all_but(parameters)
+        self._norms = None
+
     def _thin(self, remover: Remover) -> None:
         with contextlib.nullcontext() if self._observer is None else self._observer.paused():
             for side in remover.sides:
-                spaces = self._spaces or trace_channel_spaces(self._model, self._example())
-                for name, indices in thin(self._model, spaces, side, self._optimizer).items():
+                thinned = thin(self._model, self._known_spaces(), side, self._example(), self._optimizer)
+                for name, indices in thinned.kept.items():
                     if name in self.kept:
                         self.kept[name] = tuple(self.kept[name][i] for i in indices.tolist())
-                self._spaces = None  # they hold for the channels before
+                self._spaces = thinned.spaces
         self._masks.follow_thinning()
 
     def _check_what_is_thinned_later(self, num_epochs: int) -> None:
-        """Refuse what cannot be thinned in the middle of a training, hours later; epoch 0 comes before it anyway."""
-        if any(policy.acts_within(range(1, num_epochs)) for policy in self._schedule.of_kind("extension")):
-            self._spaces = self._spaces or trace_channel_spaces(self._model, self._example())
-            if problems := coupling_problems(self._schedule, self._methods, self._spaces, num_epochs):
-                raise ScheduleError(*problems)
+        """Refuse what cannot be thinned in the middle of a training, hours later; epoch 0 comes before it anyway.
+
+        Where residual blocks go first, nobody knows yet which layers will share their channels.
+        """
+        extensions = self._schedule.of_kind("extension")
+        is_later = any(policy.acts_within(range(1, num_epochs)) for policy in extensions)
+        removes_blocks = any(isinstance(e.arguments, ResidualBlockRemover) for e in self._schedule.entries.values())
+        if not is_later or removes_blocks:
+            return
+        if problems := coupling_problems(self._schedule, self._methods, self._known_spaces(), num_epochs):
+            raise ScheduleError(*problems)
+
+    def _known_spaces(self) -> Sequence[ChannelSpace]:
+        if self._spaces is None:
+            self._spaces = trace_channel_spaces(self._model, self._example())
+        return self._spaces
 
     def _observe(self) -> ActivationObserver | None:
-        pruners = [self._methods[policy.entry.name] for policy in self._schedule.of_kind("pruner")]
+        pruners = [self._methods.get(policy.entry.name) for policy in self._schedule.of_kind("pruner")]
         needing = [pruner for pruner in pruners if isinstance(pruner, Pruner) and "activations" in pruner.needs]
         layers = {layer_of(name) for pruner in needing for name in pruner.named}
         return ActivationObserver(self._model, layers, self._following_norms()) if layers else None

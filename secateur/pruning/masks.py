@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +66,11 @@ class Masks:
                 self.masks[name] = parameter.detach() != 0
                 self._copies.pop(name, None)
         self.masks = {name: mask for name, mask in self.masks.items() if not mask.all()}
+
+    def forget_all_but(self, names: Collection[str]) -> None:
+        """Forget the masks of parameters that the network has lost."""
+        self.masks = {name: mask for name, mask in self.masks.items() if name in names}
+        self._copies = {name: copy for name, copy in self._copies.items() if name in names}
 
     def _masked(self) -> Iterator[tuple[str, nn.Parameter, Tensor]]:
         with torch.no_grad():

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from secateur.errors import ScheduleError
-from secateur.methods import ParameterMethod, Pruner, RankedStructurePruner, Regularizer, Shapes, sequence_problems
+from secateur.methods import (
+    ParameterMethod,
+    Pruner,
+    RankedStructurePruner,
+    Regularizer,
+    ResidualBlockRemover,
+    Shapes,
+    sequence_problems,
+)
 from secateur.methods.elementwise import LevelPruner
 from secateur.methods.filters import FilterPruner
 from secateur.schedule.options import PruningOptions
@@ -26,7 +34,7 @@ def check_fit(schedule: Schedule, shapes: Shapes, model_name: str, num_epochs: i
     """
     problems: list[str] = []
     for entry in schedule.entries.values():
-        if isinstance(entry.arguments, ParameterMethod):
+        if isinstance(entry.arguments, ParameterMethod | ResidualBlockRemover):
             found = entry.arguments.problems(shapes, model_name)
             problems += [f"{entry.place}: {entry.kind} {entry.name!r}: {problem}" for problem in found]
     for policy in schedule.policies:
@@ -60,7 +68,10 @@ def _policy_problems(policy: Policy, shapes: Shapes, model_name: str, num_epochs
 def _purpose_problems(schedule: Schedule) -> Iterator[str]:
     """Refuse what costs time and saves none: no sparsity at all, or whole structures that nothing removes."""
     methods = [p.entry.arguments for p in schedule.of_kind("pruner") + schedule.of_kind("regularizer")]
-    if not any(isinstance(m, Pruner) or (isinstance(m, Regularizer) and m.has_threshold) for m in methods):
+    if not any(
+        isinstance(m, Pruner | ResidualBlockRemover) or (isinstance(m, Regularizer) and m.has_threshold)
+        for m in methods
+    ):
         yield f"{schedule.source}: no policy prunes anything."
     elif not schedule.of_kind("extension") and any(
         isinstance(m, RankedStructurePruner | FilterPruner) for m in methods

@@ -81,7 +81,7 @@ class Schedule:
         Raises:
             ScheduleError: There is no such entry or field.
         """
-        entry, _, field = parameter.rpartition(".")
+        entry, field = self._split(parameter)
         value = self._section_of(entry).get(entry, {}).get(field)
         if isinstance(value, str) and entry in self.entries:  # YAML 1.1 takes 5e-1 for text
             value = getattr(self.entries[entry].arguments, field, value)
@@ -99,9 +99,15 @@ class Schedule:
         changed = Schedule(document=copy.deepcopy(dict(self.document)), source=self.source, entries={}, policies=())
         for parameter, value in parameters.items():
             self.base_value(parameter)
-            entry, _, field = parameter.rpartition(".")
+            entry, field = self._split(parameter)
             changed._section_of(entry)[entry][field] = value
         return parse_schedule(Located(value=changed.document, source=self.source))
+
+    def _split(self, parameter: str) -> tuple[str, str]:
+        """Return entry and field; both may hold dots (``block_remover.features.5``)."""
+        parts = parameter.split(".")
+        splits = ((".".join(parts[:i]), ".".join(parts[i:])) for i in range(len(parts) - 1, 0, -1))
+        return next((split for split in splits if self._section_of(split[0])), (parameter, ""))
 
     def _section_of(self, entry: str) -> dict[str, Any]:
         sections = (self.document.get(section) or {} for section in _SECTIONS)
