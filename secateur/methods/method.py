@@ -83,6 +83,7 @@ class ParameterMethod(Method):
     def problems(self, shapes: Shapes, model_name: str) -> list[str]:
         """Return why this does not fit a model: unknown parameters, wrong shapes."""
         problems = []
+        spelled: dict[str, str] = {}
         for name, own in own_names(self.named, shapes).items():
             if name == EVERY_OTHER and isinstance(self.named, Mapping):
                 continue
@@ -92,6 +93,8 @@ class ParameterMethod(Method):
                 problems.append(f"layer {name!r} is not in {model_name}.{near}")
             elif (problem := self.shape_problem(name, shapes[own])) is not None:
                 problems.append(f"{name!r} has shape {shapes[own]}; {problem}")
+            elif (other := spelled.setdefault(own, name)) != name:
+                problems.append(f"{other!r} and {name!r} are the same parameter: name it once.")
         return problems
 
     def shape_problem(self, name: str, shape: tuple[int, ...]) -> str | None:  # noqa: ARG002

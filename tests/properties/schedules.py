@@ -66,6 +66,14 @@ _ONE_SHOT = st.one_of(
             "kwargs": st.sampled_from([(1, 8), (2, 4), (4, 1)]).map(lambda form: {"block_shape": [*form, 1, 1]}),
         }
     ),
+    st.fixed_dictionaries(
+        {
+            "class": _RANKED,
+            "group_type": st.sampled_from(["Channels", "Rows"]),
+            "desired_sparsity": FRACTIONS,
+            "weights": _names(["blocks.0.conv2.weight", "blocks.1.conv2.weight", "fc.weight"]),
+        }
+    ),
     _entry("RandomRankedFilterPruner", group_type=_FILTERS, desired_sparsity=FRACTIONS, weights=_names(FREE)),
 )
 _LATE = st.one_of(
