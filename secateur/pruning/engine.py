@@ -248,7 +248,7 @@ class ScheduleEngine:
         )
         masks = pruner.masks(moment)
         if (side := self._side_removed_of(pruner)) is not None:
-            masks = self._removable(masks, side)
+            masks = self._removable(masks, weights, side)
         self._masks.masks.update(masks)
 
     def _side_removed_of(self, pruner: Pruner) -> Side | None:
@@ -263,7 +263,7 @@ class ScheduleEngine:
         removers = [policy.entry.arguments for policy in self._schedule.of_kind("extension")]
         return side if any(isinstance(r, Remover) and side in r.sides for r in removers) else None
 
-    def _removable(self, masks: Mapping[str, Tensor], side: Side) -> dict[str, Tensor]:
+    def _removable(self, masks: Mapping[str, Tensor], weights: Mapping[str, Tensor], side: Side) -> dict[str, Tensor]:
         """Return masks of what can be removed: whole groups, and of no layer that cannot lose any."""
         reasons = unprunable(self._known_spaces(), side)
         hindered = {name: reason for name in masks if (reason := reasons.get(layer_of(name))) is not None}
@@ -274,7 +274,7 @@ class ScheduleEngine:
                 )
             self.skipped[name] = reason
         possible = {name: mask for name, mask in masks.items() if name not in hindered}
-        return whole_units(possible, dict(self._model.named_parameters()), self._known_spaces(), side)
+        return whole_units(possible, weights, self._known_spaces(), side)
 
     def _set_small_to_zero(self, policy: Policy, *, is_for_good: bool) -> None:
         regularizer = self._methods[policy.entry.name]
