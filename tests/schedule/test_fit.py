@@ -15,6 +15,10 @@ SHAPES = {
 }
 
 
+BLOCKS = """{class: L1RankedStructureParameterPruner, group_type: Blocks, desired_sparsity: 0.5, weights: conv1.weight,
+    kwargs: {block_shape: [5, 1, 1, 1]}}"""
+
+
 def problems_of(text: str, num_epochs: int = 9) -> list[str]:
     with pytest.raises(ScheduleError) as caught:
         check_fit(parse_text(text), SHAPES, "tiny", num_epochs)
@@ -121,8 +125,7 @@ def test_a_cycle_may_be_as_long_as_the_training() -> None:
             "layer 'conv9.weight' is not in tiny",
         ),
         (
-            "{class: L1RankedStructureParameterPruner, group_type: Blocks, desired_sparsity: 0.5, weights: [conv1.weight], "
-            "kwargs: {block_shape: [5, 1, 1, 1]}}",
+            BLOCKS,
             "'conv1.weight' has shape (16, 3, 3, 3); its 16 filters cannot be divided into blocks of 5.",
         ),
         (
@@ -145,11 +148,11 @@ def test_other_pruners_must_fit_too(entry: str, problem: str) -> None:
 def test_a_regularizer_must_fit_too() -> None:
     text = TEXT + (
         "- regularizer: {instance_name: r}\n  epochs: [0]\n"
-        "regularizers: {r: {class: GroupLassoRegularizer, reg_regims: {fc.weight: [0.1, 3D], conv1: [0.1, 2D]}}}\n"
+        "regularizers: {r: {class: GroupLassoRegularizer, reg_regims: {fc.weight: [1, 3D], conv1.wieght: [1, 2D]}}}\n"
     )
     assert problems_of(text) == [
         "s.yaml:20: regularizer 'r': 'fc.weight' has shape (10, 32); 3D needs a convolution's weight.",
-        "s.yaml:20: regularizer 'r': layer 'conv1' is not in tiny. Did you mean 'conv1.weight'?",
+        "s.yaml:20: regularizer 'r': layer 'conv1.wieght' is not in tiny. Did you mean 'conv1.weight'?",
     ]
 
 
