@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim import SGD
 
 from secateur.config.located import Located
-from secateur.errors import SecateurError
+from secateur.errors import SecateurError, ThinningError
 from secateur.pruning import ScheduleEngine
 from secateur.schedule import Schedule, check_fit, parse_schedule
 from tests.golden.networks import IMAGES_NCHW, assert_logits, network
 from tests.golden.regenerate import load_golden
 from tests.golden.test_vectors import rows_with_any
+from tests.schedule.documents import pruner
 
 CASES = {case["case"]: case for case in load_golden("distiller_edge_cases")}
 
@@ -135,3 +137,75 @@ def test_what_makes_sense_is_done(name: str) -> None:
     module, engine = run(case)
     assert len(weight(module, "layer1.0.conv1")) == len(engine.kept["layer1.0.conv1"]) == ACCEPTED_HERE[name]
     assert module(IMAGES_NCHW).isfinite().all()
+
+
+# --- what the golden specification tells of, without a visible case
+
+
+def prune(module: nn.Module, document: dict[str, Any], optimizer: SGD | None = None) -> ScheduleEngine:
+    schedule = parse_schedule(Located(value={**document, "policies": POLICIES}, source="s"))
+    engine = ScheduleEngine(module, schedule, IMAGES_NCHW[:1], base_lr=0.1, num_epochs=1)
+    if optimizer is not None:
+        engine.on_training_begin(optimizer)
+    engine.on_epoch_begin(0)
+    engine.on_minibatch_begin(0, 0, 1)
+    return engine
+
+
+POLICIES = [{"pruner": {"instance_name": "p"}, "epochs": [0]}, {"extension": {"instance_name": "e"}, "epochs": [0]}]
+
+
+def thinning_by(entry: dict[str, Any], function: str = "remove_filters") -> dict[str, Any]:
+    return {"pruners": {"p": entry}, "extensions": {"e": {"class": "FilterRemover", "thinning_func_str": function}}}
+
+
+def test_of_a_pair_at_the_threshold_one_goes() -> None:
+    """`ties_pair_at_threshold`."""
+    module = network("resnet20_cifar@npinit")
+    filters = weight(module, "layer1.0.conv1")
+    order = filters.abs().sum((1, 2, 3)).argsort()
+    filters[order[8]] = filters[order[7]]
+    engine = prune(module, thinning_by(pruner(["layer1.0.conv1.weight"])))
+    assert len(engine.kept["layer1.0.conv1"]) == 8
+
+
+@pytest.mark.parametrize(
+    ("entry", "function", "layer"),
+    [
+        (pruner(["layer1.0.conv2.weight"]), "remove_filters", "layer1.0.conv2"),
+        (pruner(["layer1.1.conv1.weight"], group_type="Channels"), "remove_channels", "layer1.1.conv1"),
+    ],
+    ids=["conv2_filters_residual", "channels_conv1_residual"],
+)
+def test_half_of_a_residual_sum_is_refused(entry: dict[str, Any], function: str, layer: str) -> None:
+    module = network("resnet20_cifar@npinit")
+    with pytest.raises(ThinningError, match=f"'{layer}' share their channels|'{layer}' and .* share their channels"):
+        prune(module, thinning_by(entry, function))
+    assert weight(module, layer).shape == (16, 16, 3, 3)
+
+
+def test_momentum_is_trimmed_without_a_gradient() -> None:
+    """`thin_momentum_present_but_grad_none`."""
+    module = network("resnet20_cifar@npinit").train()
+    optimizer = SGD(module.parameters(), lr=1e-3, momentum=0.9)
+    for _ in range(2):
+        module(IMAGES_NCHW).logsumexp(1).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if len(weight(module, "layer1.0.conv1")) == 16:
+            prune(module, thinning_by(pruner(["layer1.0.conv1.weight"])), optimizer)
+    assert len(optimizer.state[module.get_parameter("layer1.0.conv1.weight")]["momentum_buffer"]) == 8
+
+
+def test_a_later_layers_normalisation_stays() -> None:
+    """`latebn`: a convolution without a normalisation of its own, and one with it behind."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 3), nn.BatchNorm2d(6), nn.ReLU())
+    engine = prune(module, thinning_by(pruner(["0.weight"])))
+    assert (len(engine.kept["0"]), len(engine.kept["2"])) == (4, 6)
+    assert module(IMAGES_NCHW).shape[1] == module.get_parameter("3.weight").numel() == 6
+
+
+def test_a_schedule_may_be_parsed_twice() -> None:
+    """`dict_parsed_twice`."""
+    assert parse(CASES["ok_baseline"]) == parse(CASES["ok_baseline"])
