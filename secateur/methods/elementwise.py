@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, ClassVar, Self
 
 import torch
@@ -34,7 +33,7 @@ class _ElementPruner(Pruner):
         return masks
 
     def _acts_on(self, name: str) -> bool:
-        return name in self.named or (isinstance(self.named, Mapping) and EVERY_OTHER in self.named)
+        return name in self.named or (self.takes_every_other and EVERY_OTHER in self.named)
 
     def mask(self, name: str, weight: Tensor, moment: Moment) -> Tensor | None:
         """Return the mask of one parameter, or None to leave it alone."""
@@ -51,6 +50,7 @@ class MagnitudePruner(_ElementPruner):
     """`MagnitudeParameterPruner`: weights up to a threshold go, in every parameter of the network."""
 
     names_field: ClassVar[str] = "thresholds"
+    takes_every_other: ClassVar[bool] = True
 
     thresholds: Amounts
 
@@ -69,6 +69,7 @@ class LevelPruner(_ElementPruner):
     """`SparsityLevelParameterPruner`: a fraction of each parameter goes."""
 
     names_field: ClassVar[str] = "levels"
+    takes_every_other: ClassVar[bool] = True
 
     levels: Levels
 
@@ -91,6 +92,7 @@ class SensitivityPruner(_ElementPruner):
     """`SensitivityPruner`: the threshold is a multiple of the standard deviation at first sight (Han et al. 2015)."""
 
     names_field: ClassVar[str] = "sensitivities"
+    takes_every_other: ClassVar[bool] = True
 
     sensitivities: Amounts
 
@@ -106,6 +108,7 @@ class SplicingPruner(_ElementPruner):
     """`SplicingPruner`: weights below a low threshold go, above a high one they come back (Guo et al. 2016, eq. 3)."""
 
     names_field: ClassVar[str] = "sensitivities"
+    takes_every_other: ClassVar[bool] = True
 
     sensitivities: Amounts
     low_thresh_mult: Amount

@@ -57,6 +57,8 @@ class ParameterMethod(Method):
     """A method that names parameters of the network, in one of its fields: a list, or a mapping of names."""
 
     names_field: ClassVar[str] = "weights"
+    takes_every_other: ClassVar[bool] = False
+    """Whether `EVERY_OTHER` may stand among the names."""
 
     @property
     def named(self) -> Any:
@@ -85,7 +87,7 @@ class ParameterMethod(Method):
         problems = []
         spelled: dict[str, str] = {}
         for name, own in own_names(self.named, shapes).items():
-            if name == EVERY_OTHER and isinstance(self.named, Mapping):
+            if name == EVERY_OTHER and self.takes_every_other:
                 continue
             if own is None:
                 fitting = [n for n, shape in shapes.items() if self.shape_problem(n, shape) is None]

@@ -28,8 +28,8 @@ class Regularizer(ParameterMethod):
 
     def loss(self, weights: Mapping[str, Tensor]) -> Tensor:
         """Return what is added to the loss: a scalar."""
-        terms = [self.term(name, weight) for name, weight in weights.items() if name in self.named]
-        return torch.stack(terms).sum()
+        terms = (self.term(name, weight) for name, weight in weights.items() if name in self.named)
+        return sum(terms, torch.zeros(()))
 
     def term(self, name: str, weight: Tensor) -> Tensor:
         """Return one parameter's part of the loss."""

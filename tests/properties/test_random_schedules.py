@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any
 
@@ -10,10 +11,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (everybody's name for it)
 import yaml
 from hypothesis import event, given, settings
+from torch import Tensor
 from torch.optim import SGD
 
 from secateur.config.located import parse_yaml
-from secateur.errors import ScheduleError, ThinningError
+from secateur.errors import ScheduleError, SecateurError, ThinningError
 from secateur.pruning import ScheduleEngine
 from secateur.results import Scores
 from secateur.schedule import Schedule, check_fit, parse_schedule
@@ -34,8 +36,8 @@ def checked(document: Any) -> Schedule:
     return schedule
 
 
-def train(schedule: Schedule) -> None:
-    """Take the moments of a short training, and see that the network runs after each."""
+def train(schedule: Schedule) -> Tensor:
+    """Take the moments of a short training, and return the logits of the network that is left."""
     torch.manual_seed(0)
     model = TinyNetwork(NUM_CLASSES)
     engine = ScheduleEngine(model, schedule, IMAGES_NCHW[:1], base_lr=0.01, num_epochs=NUM_EPOCHS, spaces=SPACES)
@@ -51,19 +53,20 @@ def train(schedule: Schedule) -> None:
             optimizer.step()
             engine.on_minibatch_end(epoch, minibatch, NUM_MINIBATCHES)
         engine.on_epoch_end(epoch, optimizer, Scores(top1=50, top5=100, loss=1, num_images=6))
-    assert model.eval()(IMAGES_NCHW).isfinite().all()
     for name, parameter in model.named_parameters():
         assert optimizer.state[parameter]["momentum_buffer"].shape == parameter.shape
         if (mask := engine.masks.get(name)) is not None:
             assert mask.shape == parameter.shape
     for name, kept in engine.kept.items():
         assert model.get_submodule(name).out_channels == len(kept)
+    logits_NK: Tensor = model.eval()(IMAGES_NCHW)
+    return logits_NK
 
 
 def right_schedules_run(document: dict[str, Any]) -> None:
     schedule = checked(document)
     try:
-        train(schedule)
+        assert train(schedule).isfinite().all()
     except (ThinningError, ScheduleError) as exc:  # pruners leave nothing of a layer, or nothing to make blocks of
         event(f"refused: {type(exc).__name__}")
 
@@ -84,7 +87,8 @@ def mutated_schedules_are_told_or_run(document: Any) -> None:
         assert all(re.match(r"s\.yaml(:\d+)?: .+", problem) for problem in exc.problems), exc.problems
     else:
         event("still right")
-        assert schedule.policies
+        with contextlib.suppress(SecateurError):  # such as: a huge learning rate makes weights NaN
+            train(schedule)
 
 
 test_right_schedules_run = settings(max_examples=200)(given(right_schedules())(right_schedules_run))

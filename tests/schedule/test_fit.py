@@ -165,3 +165,10 @@ def test_single_weights_need_no_thinning() -> None:
 
 def test_without_a_known_length_of_training_late_epochs_act() -> None:
     check_fit(parse_text(TEXT.replace("epochs: [0]", "epochs: [50]")), SHAPES, "tiny", None)
+
+
+def test_every_other_parameter_is_for_pruners_of_single_weights() -> None:
+    text = TEXT + "regularizers: {r: {class: L1Regularizer, reg_regims: {'*': 0.1}}}\n"
+    assert problems_of(text) == [
+        "s.yaml:18: regularizer 'r': layer '*' is not in tiny. Known: " + ", ".join(sorted(SHAPES)) + "."
+    ]
