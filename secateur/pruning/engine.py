@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 
-from secateur.errors import ThinningError
+from secateur.errors import ScheduleError, ThinningError
 from secateur.methods import (
     Chance,
     Moment,
@@ -26,6 +26,7 @@ from secateur.methods import (
 from secateur.methods.elementwise import LevelPruner
 from secateur.methods.filters import FilterPruner
 from secateur.methods.learning_rates import PLATEAU
+from secateur.pruning.coupling import coupling_problems
 from secateur.pruning.masks import Masks
 from secateur.pruning.observation import ActivationObserver, folded, following_norms
 from secateur.results import Scores
@@ -80,6 +81,10 @@ class ScheduleEngine:
             spaces: The model's channel spaces, if they are known already.
             seed: Of pruners that draw.
             skip_unprunable: Leave layers alone that cannot be thinned safely, instead of refusing them.
+
+        Raises:
+            ScheduleError: Something is to be thinned after epoch 0 that cannot be.
+            ThinningError: The network cannot be traced.
         """
         self.kept = all_filters(model)
         self.removed_blocks: tuple[str, ...] = ()
@@ -104,6 +109,8 @@ class ScheduleEngine:
         self._epoch = 0
         self._is_pruned_before_training = False
         self._norms: dict[str, str] | None = None
+        self._check_what_is_thinned_later(num_epochs)
+        self._num_epochs = num_epochs
         self._observer = self._observe()
         self._rates = {
             policy.entry.name: lr_sequence(policy.entry.class_name, _lr_arguments(policy), base_lr, num_epochs)
@@ -122,6 +129,7 @@ class ScheduleEngine:
 
         Raises:
             ThinningError: What was pruned cannot be removed.
+            ScheduleError: Thinning has left a layer that a pruner cannot prune as it says.
             TrainingError: Weights are NaN, or are to be ranked by what only training shows.
         """
         self.on_epoch_begin(0)
@@ -201,6 +209,9 @@ class ScheduleEngine:
                 self._watch_plateau(policy, optimizer, validation)
             elif rates := self._rates.get(policy.entry.name, [])[epoch + 1 :]:
                 _set_rate(optimizer, rates[0])
+        if self._observer is not None and epoch == self._num_epochs - 1:
+            self._observer.close()  # the network goes on without hooks
+            self._observer = None
 
     def _acting(self, epoch: int) -> list[tuple[int, Policy]]:
         """Return the policies of an epoch, in order, each with its place in the schedule."""
@@ -218,6 +229,10 @@ class ScheduleEngine:
         assert isinstance(options, PruningOptions)
         if options.levels is not None:
             pruner = LevelPruner(levels=options.levels).for_model([n for n, _ in self._model.named_parameters()])
+        shapes = {name: tuple(parameter.shape) for name, parameter in self._model.named_parameters()}
+        if problems := pruner.problems(shapes, "the model"):  # thinning may have left what cannot be divided
+            what = f"{policy.entry.place}: pruner {policy.entry.name!r}, in epoch {epoch}"
+            raise ScheduleError(*(f"{what}: {problem}" for problem in problems))
         weights = {name: parameter.detach() for name, parameter in self._model.named_parameters()}
         if options.fold_batchnorm:
             weights |= folded(self._model, self._following_norms())
@@ -238,15 +253,12 @@ class ScheduleEngine:
 
     def _side_removed_of(self, pruner: Pruner) -> Side | None:
         """Return what this pruner prunes whole, if the schedule also removes it."""
-        match pruner:
-            case RankedStructurePruner() if pruner.kwargs is None:
-                side: Side = pruner.side
-            case FilterPruner():
-                side = "filters"
-            case _:
-                return None
+        if not isinstance(pruner, RankedStructurePruner | FilterPruner) or not pruner.removes_structures:
+            return None
+        if isinstance(pruner, RankedStructurePruner) and pruner.kwargs is not None:
+            return None  # blocks are smaller than filters
         removers = [policy.entry.arguments for policy in self._schedule.of_kind("extension")]
-        return side if any(isinstance(r, Remover) and side in r.sides for r in removers) else None
+        return pruner.side if any(isinstance(r, Remover) and pruner.side in r.sides for r in removers) else None
 
     def _removable(self, masks: Mapping[str, Tensor], weights: Mapping[str, Tensor], side: Side) -> dict[str, Tensor]:
         """Return masks of what can be removed: whole groups, and of no layer that cannot lose any."""
@@ -307,6 +319,13 @@ class ScheduleEngine:
         if self._spaces is None:
             self._spaces = trace_channel_spaces(self._model, self._example())
         return self._spaces
+
+    def _check_what_is_thinned_later(self, num_epochs: int) -> None:
+        """Refuse what cannot be thinned in the middle of a training, hours later; epoch 0 comes before it anyway."""
+        if not any(policy.acts_within(range(1, num_epochs)) for policy in self._schedule.of_kind("extension")):
+            return
+        if problems := coupling_problems(self._schedule, self._methods, self._known_spaces(), num_epochs):
+            raise ScheduleError(*problems)
 
     def _observe(self) -> ActivationObserver | None:
         pruners = [self._methods.get(policy.entry.name) for policy in self._schedule.of_kind("pruner")]

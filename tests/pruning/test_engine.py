@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from secateur.errors import ThinningError
+from secateur.errors import ScheduleError, ThinningError
 from secateur.methods import keep_mask
 from secateur.pruning import ScheduleEngine
 from secateur.results import Scores
@@ -199,6 +199,24 @@ def test_coupled_layers_must_agree() -> None:
         engine.prune_before_training()
     assert model.get_submodule("blocks.0.conv2").out_channels == 8
     assert engine.kept["blocks.0.conv2"] == tuple(range(8))
+
+
+@pytest.mark.parametrize(
+    ("steps", "problem"),
+    [
+        ([(pruner(COUPLED[:1]), [1])], "pruner 'p0': the filters of conv1, blocks.1.conv2, blocks.0.conv2 can only go"),
+        ([(pruner(COUPLED), [1])], "the filters of conv1, blocks.1.conv2, blocks.0.conv2 can only go together"),
+        ([(pruner(["fc.weight"], group_type="Rows"), [0])], "the channels of .* can only go together"),
+    ],
+    ids=["one of them", "each in its own way", "channels"],
+)
+def test_what_cannot_be_thinned_later_is_refused_before_training(
+    steps: list[tuple[dict[str, Any], list[int]]], problem: str
+) -> None:
+    thin = "remove_channels" if "Rows" in str(steps) else "remove_filters"
+    with pytest.raises(ScheduleError, match=problem):
+        make_engine(schedule_of(*steps, (THINNER, [2]), thin=thin))
+    make_engine(schedule_of(*steps, (THINNER, [9]), thin=thin))  # behind the end of training
 
 
 def test_pruning_before_training_is_done_once() -> None:

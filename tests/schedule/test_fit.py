@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from secateur.errors import ScheduleError
-from secateur.methods import resolve_name
+from secateur.methods import own_names
 from secateur.schedule import check_fit
 from tests.schedule.documents import TEXT, parse_text
 
@@ -25,8 +25,8 @@ def problems_of(text: str, num_epochs: int = 9) -> list[str]:
 @pytest.mark.parametrize("own_prefix", ["", "module."])
 def test_the_prefix_is_optional_on_both_sides(prefix: str, own_prefix: str) -> None:
     shapes = {own_prefix + name: shape for name, shape in SHAPES.items()}
-    assert resolve_name(f"{prefix}conv1.weight", shapes) == f"{own_prefix}conv1.weight"
-    assert resolve_name(f"{prefix}conv9.weight", shapes) is None
+    assert own_names([f"{prefix}conv1.weight"], shapes) == {f"{prefix}conv1.weight": f"{own_prefix}conv1.weight"}
+    assert own_names([f"{prefix}conv9.weight"], shapes) == {f"{prefix}conv9.weight": None}
     text = TEXT.replace("[conv", f"[{prefix}conv")
     check_fit(parse_text(text), shapes, "tiny", 9)
 
