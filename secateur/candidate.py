@@ -203,6 +203,7 @@ class Workshop:
                 num_epochs=training.epochs,
                 spaces=_channel_spaces(self.study.model, dense.num_classes, self.splits.input_size),
                 seed=self.study.search.seed,
+                skip_unprunable=self.study.skip_unprunable,
             )
             engine.prune_before_training()
         settings = training.model_dump() if training.epochs else {}

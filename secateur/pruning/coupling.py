@@ -47,7 +47,7 @@ def _deciders(
     """Return, for each layer of which a side is pruned, what decides on it (the leader or itself), and when."""
     deciders = {}
     for policy in schedule.of_kind("pruner"):
-        pruner = methods[policy.entry.name]
+        pruner = methods.get(policy.entry.name)
         if not isinstance(pruner, RankedStructurePruner | FilterPruner) or not policy.acts_within(epochs):
             continue
         if pruner.side == side and pruner.removes_structures:

@@ -253,15 +253,12 @@ class ScheduleEngine:
 
     def _side_removed_of(self, pruner: Pruner) -> Side | None:
         """Return what this pruner prunes whole, if the schedule also removes it."""
-        match pruner:
-            case RankedStructurePruner() if pruner.kwargs is None:
-                side: Side = pruner.side
-            case FilterPruner():
-                side = "filters"
-            case _:
-                return None
+        if not isinstance(pruner, RankedStructurePruner | FilterPruner) or not pruner.removes_structures:
+            return None
+        if isinstance(pruner, RankedStructurePruner) and pruner.kwargs is not None:
+            return None  # blocks are smaller than filters
         removers = [policy.entry.arguments for policy in self._schedule.of_kind("extension")]
-        return side if any(isinstance(r, Remover) and side in r.sides for r in removers) else None
+        return pruner.side if any(isinstance(r, Remover) and pruner.side in r.sides for r in removers) else None
 
     def _removable(self, masks: Mapping[str, Tensor], weights: Mapping[str, Tensor], side: Side) -> dict[str, Tensor]:
         """Return masks of what can be removed: whole groups, and of no layer that cannot lose any."""

@@ -81,6 +81,8 @@ def thin(
     if all(keep is None for keep in keeps):
         return Thinned(kept={}, spaces=tuple(spaces))
     cuts = _cuts(spaces, keeps)
+    if (emptied := next((layer for (_, layer), indices in cuts.items() if len(indices) == 0), None)) is not None:
+        raise ThinningError(f"Nothing would be left of layer {emptied!r}: prune less of it.")
     _replace_checked(model, cuts, example_NCHW)
     if optimizer is not None:
         for parameter, dim, indices in _parameters_of(model, cuts):
@@ -107,17 +109,23 @@ def _agreed(space: ChannelSpace, silent: Mapping[str, Tensor], side: Side) -> Te
     if space.obstacle is not None:
         layer = next(name for name, vote in votes.items() if vote.any())
         raise ThinningError(f"Layer {layer!r} cannot lose {what}: {space.obstacle}.")
+    goes = torch.stack(list(votes.values())).any(0)
     first, vote = next(iter(votes.items()))
-    for other, other_vote in votes.items():
-        if not torch.equal(vote, other_vote):
-            raise ThinningError(
-                f"Layers {first!r} and {other!r} share their channels (a residual sum, or one input), but different "
-                f"{what} of them are silent ({int(vote.sum())} and {int(other_vote.sum())}). Prune all of "
-                f"{', '.join(votes)} in one pruner with 'group_dependency: Leader', or none."
-            )
-    if vote.all():
+    if any((goes & _has_units(member, space.num_units) & ~votes[member.layer]).any() for member in members):
+        other = next(name for name, other_vote in votes.items() if not torch.equal(vote, other_vote))
+        raise ThinningError(
+            f"Layers {first!r} and {other!r} share their channels (a residual sum, or one input), but different "
+            f"{what} of them are silent ({int(vote.sum())} and {int(votes[other].sum())}). Prune all of "
+            f"{', '.join(votes)} in one pruner with 'group_dependency: Leader', or none."
+        )
+    if goes.all():
         raise ThinningError(f"All {what} of layer {first!r} are silent: nothing would be left of it.")
-    return ~vote
+    return ~goes
+
+
+def _has_units(member: Member, num_units: int) -> Tensor:
+    """Return which units of the space the layer takes part in; after a concatenation, not in all."""
+    return torch.bincount(member.units[member.units >= 0], minlength=num_units) > 0
 
 
 def _per_unit(member: Member, silent: Tensor | None, num_units: int) -> Tensor:

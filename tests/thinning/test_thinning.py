@@ -340,6 +340,38 @@ def test_a_shared_layers_filters_go_from_both_parts_of_a_concatenation() -> None
     assert model.last.in_channels == 4
 
 
+class PartlyShared(nn.Module):
+    """A sum of what one convolution makes and of what two others make, side by side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.whole, self.upper, self.lower = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 2, 1), nn.Conv2d(3, 2, 1)
+        self.last = nn.Conv2d(4, 2, 1)
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        parts_NCHW = torch.cat([self.upper(images_NCHW), self.lower(images_NCHW)], dim=1)
+        logits_NK: Tensor = self.last(self.whole(images_NCHW) + parts_NCHW).mean(dim=(2, 3))
+        return logits_NK
+
+
+def test_layers_that_share_some_of_their_channels_need_agree_on_these_alone() -> None:
+    model = PartlyShared()
+    silence(model, "whole", 0, [1, 2])
+    silence(model, "upper", 0, [1])
+    with pytest.raises(ThinningError, match=r"different filters of them are silent .2 and 1"):
+        thin_traced(model, "filters")
+    silence(model, "lower", 0, [0])
+    assert {name: kept.tolist() for name, kept in thin_traced(model, "filters").items()} == {
+        "whole": [0, 3],
+        "upper": [0],
+        "lower": [1],
+    }
+    silence(model, "whole", 0, [0])
+    silence(model, "upper", 0, [0])
+    with pytest.raises(ThinningError, match="Nothing would be left of layer 'upper': prune less of it"):
+        thin_traced(model, "filters")
+
+
 def test_spaces_hold_for_the_thinned_network() -> None:
     model = make_network(is_flat=True)
     spaces = trace_channel_spaces(model, IMAGES_NCHW[:1])
