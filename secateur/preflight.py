@@ -78,4 +78,4 @@ def check_before_work(study: Study, document: Located, *, is_device_here: bool =
 def _check_weights(study: Study, weights: Path) -> None:
     """Check that weights fit the model, whatever number of classes they are for."""
     with torch.random.fork_rng():
-        load_weights(create_model(study.model, num_classes_of(weights)), weights)
+        load_weights(create_model(study.model, num_classes_of(study.model, weights)), weights)

@@ -28,6 +28,7 @@ StoreUrl = Annotated[
     str, typer.Option("--store", envvar="SECATEUR_STORE", metavar="URL", help="A folder, or s3://bucket/prefix.")
 ]
 Device = Annotated[str, typer.Option("--device", help="A device profile: its name or file.")]
+_MODEL_HELP = "resnet56_cifar, torchvision:NAME, timm:NAME, python:package.module:factory."
 _STORE = "runs/.store"
 _INTERRUPTED = 130
 """What typer exits with after Ctrl-C, as shells do."""
@@ -127,18 +128,23 @@ def report(study: Study, store: StoreUrl = _STORE, json: Json = False) -> None:
 
 @app.command()
 def prune(
-    model: Annotated[str, typer.Option(help="resnet20_cifar, resnet56_cifar, or python:package.module:factory.")],
+    model: Annotated[str, typer.Option(help=_MODEL_HELP)],
     schedule: Annotated[Path, typer.Option(help="A Distiller compression schedule.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where model.onnx and model.safetensors go.")],
     weights: Annotated[Path | None, typer.Option(help="safetensors, npz or pt; absent: random weights.")] = None,
-    num_classes: Annotated[int | None, typer.Option(min=2, help="By default what the weights have, or 10.")] = None,
-    input_size: Annotated[int, typer.Option(min=8, help="Height and width of the images.")] = 32,
+    num_classes: Annotated[int | None, typer.Option(min=2, help="By default what the weights have.")] = None,
+    input_size: Annotated[
+        int | None, typer.Option(min=8, help="Height and width of the images; by default the model's usual size.")
+    ] = None,
+    skip_unprunable: Annotated[
+        bool, typer.Option("--skip-unprunable", help="Leave layers alone that cannot be thinned safely.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Prune one network as a schedule says, and export it; nothing is trained."""
     from secateur.cli.prune import prune as run
 
-    run(model, schedule, out, weights, num_classes, input_size, as_json=json)
+    run(model, schedule, out, weights, num_classes, input_size, skip_unprunable=skip_unprunable, as_json=json)
 
 
 @app.command()
