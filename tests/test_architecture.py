@@ -34,7 +34,7 @@ LAYERS = (
     {"secateur.thinning"},
     {"secateur.pruning", "secateur.training"},
     {"secateur.candidate"},
-    {"secateur.steps", "secateur.preflight"},
+    {"secateur.steps", "secateur.preflight", "secateur.analysis"},
     {"secateur.cli"},
 )
 """From the bottom up; a module imports from its own layer's packages and from those below."""

@@ -1,0 +1,74 @@
+"""What of a network can be pruned on its own: single convolutions, and sets of them whose outputs are added up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from secateur.config.located import Located
+from secateur.schedule import Schedule, parse_schedule
+from secateur.thinning import ChannelSpace
+
+PRUNER = "L1RankedStructureParameterPruner"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """Convolutions that can only lose the same filters."""
+
+    layers: tuple[str, ...]
+    """Module names; the first one's filters are ranked, the others follow."""
+    num_filters: int
+
+
+def find_units(module: nn.Module, spaces: Sequence[ChannelSpace]) -> tuple[Unit, ...]:
+    """Return what can be pruned, in the network's order.
+
+    What leaves the network (its logits) is no unit, and neither is a hidden linear layer: Distiller's filter pruners
+    know convolutions.
+
+    Args:
+        module: The network.
+        spaces: Its channel spaces.
+    """
+    order = {name: position for position, (name, _) in enumerate(module.named_modules())}
+    units = []
+    for space in spaces:
+        layers = tuple(sorted((member.layer for member in space.producers), key=order.__getitem__))
+        if space.consumers and all(isinstance(module.get_submodule(layer), nn.Conv2d) for layer in layers):
+            units.append(Unit(layers=layers, num_filters=space.num_channels))
+    return tuple(sorted(units, key=lambda unit: order[unit.layers[0]]))
+
+
+def pruner_fields(layers: Sequence[str], sparsity: float, *, is_coupled: bool) -> dict[str, Any]:
+    """Return a schedule's entry that removes the filters with the smallest L1 norms (Li et al. 2017, sec. 3.1).
+
+    Args:
+        layers: Convolutions, by module name.
+        sparsity: Fraction of their filters.
+        is_coupled: All lose those that the first one would lose.
+    """
+    leader = {"group_dependency": "Leader"} if is_coupled else {}
+    weights = [f"module.{layer}.weight" for layer in layers]
+    return {"class": PRUNER, "group_type": "Filters", "desired_sparsity": sparsity, **leader, "weights": weights}
+
+
+def schedule_document(pruners: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a compression schedule that prunes and thins once, before the first epoch."""
+    once = [{"pruner": {"instance_name": name}, "epochs": [0]} for name in pruners]
+    return {
+        "version": 1,
+        "pruners": dict(pruners),
+        "extensions": {"net_thinner": {"class": "FilterRemover", "thinning_func_str": "remove_filters"}},
+        "policies": [*once, {"extension": {"instance_name": "net_thinner"}, "epochs": [0]}],
+    }
+
+
+def schedule_of(unit: Unit, sparsity: float) -> Schedule:
+    """Return a schedule that prunes one unit alone."""
+    fields = pruner_fields(unit.layers, sparsity, is_coupled=len(unit.layers) > 1)
+    source = f"sensitivity of {unit.layers[0]!r}"
+    return parse_schedule(Located(value=schedule_document({"alone": fields}), source=source))
