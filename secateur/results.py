@@ -265,6 +265,10 @@ class LayerSensitivity(_Record):
         """The first layer's, and how many follow it."""
         return self.layers[0] if len(self.layers) == 1 else f"{self.layers[0]} (+{len(self.layers) - 1})"
 
+    def cost(self, unpruned_top1: float) -> float:
+        """Return what pruning it alone costs: the mean loss of top1 over all points, in points of top1."""
+        return math.fsum(unpruned_top1 - point.top1 for point in self.points) / len(self.points)
+
 
 class Sensitivity(_Record):
     """A sensitivity analysis (Li et al. 2017, sec. 3.2): each structure of a network pruned alone."""

@@ -23,13 +23,17 @@ from secateur.datasets import data_identity
 from secateur.errors import InputError, NotFoundError, ThinningError
 from secateur.export import export_onnx
 from secateur.pruning import ScheduleEngine, count_removed
-from secateur.results import Compressed, DeviceFingerprint, LatencyReport, LayerSensitivity, Sensitivity, SensitivityPoint
+from secateur.results import (
+    Compressed,
+    DeviceFingerprint,
+    LatencyReport,
+    LayerSensitivity,
+    Sensitivity,
+    SensitivityPoint,
+)
 from secateur.store import get_json, get_object, put_json
 from secateur.thinning import ChannelSpace, count_macs, count_params, rebuild, trace_channel_spaces
 from secateur.training import evaluate
-
-SPARSITIES = tuple(tenths / 10 for tenths in range(1, 10))
-"""Li et al. prune 10 to 90 % of each layer's filters (their figure 2b)."""
 
 _IDENTITY_VERSION = 1
 """Part of every cache key: raised when the same inputs come to give other figures."""
@@ -63,7 +67,7 @@ def analyse(workshop: Workshop, sparsities: Sequence[float], profile: DeviceProf
     """
     if workshop.study.weights is None:
         epochs = workshop.study.baseline.epochs
-        progress.message(f"No weights were given: {workshop.study.model} is trained first, {epochs} epochs, once.")
+        progress.message(f"No weights were given: {workshop.study.model} is trained for {epochs} epochs first, once.")
     unpruned, _ = workshop.make_unpruned()
     module = rebuild(get_object(workshop.store, unpruned.checkpoint)).module
     probe = _Probe(
@@ -159,7 +163,9 @@ class _Probe:
             paths = [Path(folder, f"{unit.layers[0]}-{num_removed}.onnx") for num_removed in new]
             for path, sparsity in zip(paths, new.values(), strict=True):
                 # What it computes is not looked at: no check of it.
-                path.write_bytes(export_onnx(self._pruned(unit, sparsity), self.workshop.splits.input_size, num_checks=0))
+                path.write_bytes(
+                    export_onnx(self._pruned(unit, sparsity), self.workshop.splits.input_size, num_checks=0)
+                )
             with store.local_copy(self.unpruned.onnx, suffix=".onnx") as reference:
                 measured = benchmark.measure(paths, reference, profile, seed=self.workshop.study.search.seed)
         for num_removed, report in zip(new, measured, strict=True):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from secateur.config import Study
-from secateur.config.located import Located
+from secateur.config.located import Located, Location
 from secateur.config.study import complete_study
 from secateur.preflight import check_ingredients
 
@@ -24,7 +24,12 @@ _PENDING: Mapping[str, Any] = {
 }
 """A study before anything is known of its network: its schedule prunes nothing, its parameters come from the groups."""
 
-_PLACES = {("model",): "MODEL", ("dataset",): "--dataset", ("weights",): "--weights", ("device",): "--device"}
+_PLACES: Mapping[Location, str] = {
+    ("model",): "MODEL",
+    ("dataset",): "--dataset",
+    ("weights",): "--weights",
+    ("device",): "--device",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

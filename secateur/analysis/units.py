@@ -34,12 +34,14 @@ def find_units(module: nn.Module, spaces: Sequence[ChannelSpace]) -> tuple[Unit,
         module: The network.
         spaces: Its channel spaces.
     """
-    order = {name: position for position, (name, _) in enumerate(module.named_modules())}
+    modules = dict(module.named_modules())
+    order = {name: position for position, name in enumerate(modules)}
     units = []
     for space in spaces:
         layers = tuple(sorted((member.layer for member in space.producers), key=order.__getitem__))
-        if space.consumers and all(isinstance(module.get_submodule(layer), nn.Conv2d) for layer in layers):
-            units.append(Unit(layers=layers, num_filters=space.num_channels))
+        convolutions = [layer for name in layers if isinstance(layer := modules[name], nn.Conv2d)]
+        if space.consumers and convolutions and len(convolutions) == len(layers):
+            units.append(Unit(layers=layers, num_filters=convolutions[0].out_channels))
     return tuple(sorted(units, key=lambda unit: order[unit.layers[0]]))
 
 
@@ -57,13 +59,16 @@ def pruner_fields(layers: Sequence[str], sparsity: float, *, is_coupled: bool) -
 
 
 def schedule_document(pruners: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return a compression schedule that prunes and thins once, before the first epoch."""
+    """Return a compression schedule that prunes and thins once; the learning rate then halves with every epoch."""
     once = [{"pruner": {"instance_name": name}, "epochs": [0]} for name in pruners]
+    thin = {"extension": {"instance_name": "net_thinner"}, "epochs": [0]}
+    halve = {"lr_scheduler": {"instance_name": "halving_lr"}, "starting_epoch": 0, "ending_epoch": 300, "frequency": 1}
     return {
         "version": 1,
         "pruners": dict(pruners),
         "extensions": {"net_thinner": {"class": "FilterRemover", "thinning_func_str": "remove_filters"}},
-        "policies": [*once, {"extension": {"instance_name": "net_thinner"}, "epochs": [0]}],
+        "lr_schedulers": {"halving_lr": {"class": "ExponentialLR", "gamma": 0.5}},
+        "policies": [*once, thin, halve],
     }
 
 
