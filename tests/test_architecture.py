@@ -47,7 +47,7 @@ HOMES = {
     "minio": {"secateur.store"},
     "urllib3": {"secateur.store"},
     "torch_pruning": {"secateur.thinning.spaces"},
-    "onnx": {"secateur.export"},
+    "onnx": {"secateur.export", "secateur.analysis.onnx_layers"},
     "sklearn": {"secateur.datasets"},
     "torchvision": {"secateur.datasets"},
     "plotly": {"secateur.report"},

@@ -196,6 +196,26 @@ def groups(
 
 
 @app.command()
+def inspect(
+    network: Annotated[str, typer.Argument(metavar="MODEL|CHECKPOINT|ONNX", help="A model's name, or a file.")],
+    reference: Annotated[
+        str | None, typer.Option(help="The same network before it was pruned: a model or file.")
+    ] = None,
+    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw which weights are zero.")] = None,
+    num_classes: Annotated[int, typer.Option(min=2, help="Of a model.")] = 10,
+    input_size: Annotated[
+        int, typer.Option(min=8, help="Height and width of the images; a file in ONNX has its own.")
+    ] = 32,
+    json: Json = False,
+) -> None:
+    """Show a network's layers: shapes, parameters, MACs, sparsity, bytes."""
+    from secateur.cli.inspect_network import Input
+    from secateur.cli.inspect_network import inspect as show
+
+    show(network, reference, png, Input(num_classes, input_size), as_json=json)
+
+
+@app.command()
 def benchmark(
     models: Annotated[list[Path], typer.Argument(metavar="MODEL.onnx...", help="One or several ONNX files.")],
     reference: Annotated[

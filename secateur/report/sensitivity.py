@@ -41,8 +41,8 @@ COLUMNS = (
 
 _DPI = 120
 _ROW_INCHES, _COLUMN_INCHES = 0.29, 0.5
-_DARK = 0.55
-"""Share of the scale beyond which text is white."""
+_DARK = 0.45
+"""Share of the scale below which text is white: both scales are darkest where they begin."""
 
 
 def render_csv(analysis: Sensitivity) -> str:
@@ -65,7 +65,7 @@ def render_png(analysis: Sensitivity) -> bytes:
         ("top1 %", lambda p: p.top1, "YlGnBu_r", 0.0, analysis.unpruned.top1)
     ]
     if analysis.device is not None:
-        panels.append(("latency ratio", _ratio, "YlOrBr", *_ratio_limits(analysis)))
+        panels.append(("latency ratio", _ratio, "Greens_r", *_ratio_limits(analysis)))
     num_rows, num_columns = len(analysis.units), max(len(unit.points) for unit in analysis.units)
     width = 2.4 + len(panels) * (num_columns * _COLUMN_INCHES + 0.9)
     figure = Figure(figsize=(max(width, 7.0), 1.5 + num_rows * _ROW_INCHES), dpi=_DPI, layout="constrained")
@@ -92,12 +92,10 @@ def _draw_table(
 ) -> None:
     rows = [[value_of(point) for point in unit.points] for unit in analysis.units]
     axes.imshow(np.array(rows, dtype=float), cmap=colors, norm=scale, aspect="auto")
-    is_dark_low = colors.endswith("_r")
     for y, row in enumerate(rows):
         for x, value in enumerate(row):
             assert value is not None
-            share = float(scale(value))
-            is_dark = (1 - share if is_dark_low else share) > _DARK
+            is_dark = float(scale(value)) < _DARK
             text = f"{value:.1f}" if value >= 10 else f"{value:.2f}"
             axes.text(x, y, text, ha="center", va="center", fontsize=7, color="white" if is_dark else "black")
     axes.set_xticks(range(len(rows[0])), [f"{p.sparsity:.4g}" for p in analysis.units[0].points], fontsize=8)
