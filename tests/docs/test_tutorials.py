@@ -1,0 +1,97 @@
+"""Tutorials are right: what they tell a user to type is typed, with a small network's names in place of theirs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from tests.flows.tiny import DEVICE, NUM_CLASSES, SIZE, network
+
+ROOT = Path(__file__).parents[2]
+TUTORIAL = ROOT / "docs" / "tutorials" / "your-own-model.md"
+NUM_IMAGES = {"train": 24, "test": 8}
+
+NAMES = {
+    "torchvision:mobilenet_v2": "python:tests.flows.tiny:network",
+    "runs/mobilenet_v2": "runs/network",
+    "cpu-f32-1thread": "quick.yaml",
+    "input_size=224": f"input_size={SIZE}",
+    "--input-size 224": f"--input-size {SIZE}",
+    "training.epochs=3": "training.epochs=1",
+    "budget.trials=24": "budget.trials=2",
+}
+"""What the tutorial says -> what the test types."""
+
+
+def commands(tutorial: Path) -> list[str]:
+    """Return what stands behind the prompts."""
+    blocks = re.findall(r"^```console\n(.*?)^```", tutorial.read_text(), re.MULTILINE | re.DOTALL)
+    return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+
+
+def write_photos(folder: Path) -> None:
+    """Write handwritten digits as JPEG files, a folder for each class."""
+    digits = load_digits(n_class=NUM_CLASSES)
+    for label in range(NUM_CLASSES):
+        images = iter(digits.images[digits.target == label])
+        for part, count in NUM_IMAGES.items():
+            here = folder / part / f"digit-{label}"
+            here.mkdir(parents=True)
+            for number in range(count):
+                Image.fromarray((next(images) * 15.9).astype("uint8")).convert("RGB").save(here / f"{number}.jpg")
+
+
+def test_the_tutorial_tells_every_step() -> None:
+    steps = [shlex.split(command)[1] for command in commands(TUTORIAL)]
+    wanted = ["inspect", "sensitivity", "groups", "check", "check", "sweep", "sweep", "prune", "inspect", "benchmark"]
+    assert steps == wanted
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a user's folder: photos, weights, a device profile that is content with any figure."""
+    path = tmp_path_factory.mktemp("tutorial")
+    write_photos(path / "photos")
+    torch.manual_seed(0)
+    torch.save(network(NUM_CLASSES).state_dict(), path / "photos.pt")
+    (path / "quick.yaml").write_text(yaml.safe_dump(DEVICE))
+    return path
+
+
+def test_the_tutorial_runs_as_it_stands(folder: Path) -> None:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "SECATEUR_CACHE": str(folder / "cache"),
+        "OMP_NUM_THREADS": "1",
+    }
+    environment.pop("SECATEUR_STORE", None)
+    for command in commands(TUTORIAL):
+        for name, ours in NAMES.items():
+            command = command.replace(name, ours)
+        program, *arguments = shlex.split(command)
+        assert program == "secateur"
+        typed = [sys.executable, "-m", "secateur.cli.main", *arguments]
+        done = subprocess.run(typed, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    results = folder / "runs" / "network"
+    study = yaml.safe_load((results / "study.yaml").read_text())
+    assert 3 <= len(study["search"]["parameters"]) <= 8
+    found = json.loads((results / "sensitivity.json").read_text())
+    assert {layer for unit in found["units"] for layer in unit["layers"]} == {
+        "conv1",
+        *(f"blocks.{block}.conv{number}" for block in range(2) for number in (1, 2)),
+    }
+    assert (results / "report.html").exists()
+    assert (folder / "pruned" / "weights.png").read_bytes().startswith(b"\x89PNG")
