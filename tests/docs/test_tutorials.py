@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +13,7 @@ import yaml
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from tests.flows.conftest import Runs
 from tests.flows.tiny import DEVICE, NUM_CLASSES, SIZE, network
 
 ROOT = Path(__file__).parents[2]
@@ -69,22 +67,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_tutorial_runs_as_it_stands(folder: Path) -> None:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "SECATEUR_CACHE": str(folder / "cache"),
-        "OMP_NUM_THREADS": "1",
-    }
-    environment.pop("SECATEUR_STORE", None)
+def test_the_tutorial_runs_as_it_stands(runs: Runs, folder: Path) -> None:
     for command in commands(TUTORIAL):
         for name, ours in NAMES.items():
             command = command.replace(name, ours)
         program, *arguments = shlex.split(command)
         assert program == "secateur"
-        typed = [sys.executable, "-m", "secateur.cli.main", *arguments]
-        done = subprocess.run(typed, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        ended = runs.run(folder, *arguments)
+        assert ended.code == 0, f"{command}\n{ended.out}\n{ended.err}"
     results = folder / "runs" / "network"
     study = yaml.safe_load((results / "study.yaml").read_text())
     assert 3 <= len(study["search"]["parameters"]) <= 8
