@@ -98,4 +98,4 @@ def _run(checks: Mapping[Location, Callable[[], object]], document: Located) -> 
 def _check_weights(study: Study, weights: Path) -> None:
     """Check that weights fit the model, whatever number of classes they are for."""
     with torch.random.fork_rng():
-        load_weights(create_model(study.model, num_classes_of(weights)), weights)
+        load_weights(create_model(study.model, num_classes_of(study.model, weights)), weights)

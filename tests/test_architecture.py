@@ -30,7 +30,8 @@ ISLANDS = {
 LAYERS = (
     {"secateur.errors"},
     {"secateur.config", "secateur.results", "secateur.progress", "secateur.resources", "secateur.references"},
-    {"secateur.schedule", "secateur.models", "secateur.datasets"},
+    {"secateur.methods", "secateur.models", "secateur.datasets"},
+    {"secateur.schedule"},
     {"secateur.thinning"},
     {"secateur.pruning", "secateur.training"},
     {"secateur.candidate"},
@@ -49,7 +50,8 @@ HOMES = {
     "torch_pruning": {"secateur.thinning.spaces"},
     "onnx": {"secateur.export", "secateur.analysis.onnx_layers"},
     "sklearn": {"secateur.datasets"},
-    "torchvision": {"secateur.datasets"},
+    "torchvision": {"secateur.datasets", "secateur.models.zoos"},
+    "timm": {"secateur.models.zoos"},
     "plotly": {"secateur.report"},
     "matplotlib": {"secateur.report"},
 }
@@ -59,6 +61,7 @@ MAY_DEFER = {
     "secateur.cli": "--help answers at once",
     "secateur.benchmark.runner": "says what is wrong where OpenVINO is absent",
     "secateur.search.proposer": "only a Bayesian search needs Ax",
+    "secateur.models.zoos": "timm is an extra",
     "flows.local_run": "Prefect reads its settings when it is imported",
     "flows.server_process": "Prefect reads its settings when it is imported",
 }

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from secateur.thinning.counting import observe
+
 _INDEX_BYTES = 4
 
 
@@ -79,40 +81,18 @@ def total(layers: Iterable[LayerFacts]) -> Totals:
 
 def layers_of_module(module: nn.Module, example_NCHW: Tensor) -> tuple[LayerFacts, ...]:
     """Describe a module's layers, in its order; those without a parameter called `weight` are left out."""
-    macs = _count_macs(module, example_NCHW)
+    _, positions = observe(module, example_NCHW)
     return tuple(
         LayerFacts(
             name=name,
             type=type(layer).__name__,
             weight=weight.detach().cpu().numpy(),
             num_params=sum(parameter.numel() for parameter in layer.parameters(recurse=False)),
-            macs=macs.get(name, 0),
+            macs=positions.get(name, 0) * weight.numel(),
         )
         for name, layer in module.named_modules()
         if isinstance(weight := layer._parameters.get("weight"), Tensor)
     )
-
-
-def _count_macs(module: nn.Module, example_NCHW: Tensor) -> dict[str, int]:
-    """Return the multiply-accumulates of each convolution and linear layer; the rest is free (`count_macs`)."""
-    macs: dict[str, int] = {}
-    names = {layer: name for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)}
-
-    def count(layer: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
-        assert isinstance(layer, nn.Conv2d | nn.Linear)
-        num_positions = output[0].numel() // layer.weight.shape[0]
-        macs[names[layer]] = macs.get(names[layer], 0) + num_positions * layer.weight.numel()
-
-    handles = [layer.register_forward_hook(count) for layer in names]
-    was_training = module.training
-    try:
-        with torch.inference_mode():
-            module.eval()(example_NCHW[:1])
-    finally:
-        module.train(was_training)
-        for handle in handles:
-            handle.remove()
-    return macs
 
 
 def layers_of_state(state: Mapping[str, Tensor]) -> tuple[LayerFacts, ...]:

@@ -22,7 +22,8 @@ from secateur.config import DeviceProfile
 from secateur.datasets import data_identity
 from secateur.errors import InputError, NotFoundError, ThinningError
 from secateur.export import export_onnx
-from secateur.pruning import ScheduleEngine, count_removed
+from secateur.methods import count_removed
+from secateur.pruning import ScheduleEngine
 from secateur.results import (
     Compressed,
     DeviceFingerprint,
@@ -32,7 +33,7 @@ from secateur.results import (
     SensitivityPoint,
 )
 from secateur.store import get_json, get_object, put_json
-from secateur.thinning import ChannelSpace, count_macs, count_params, rebuild, trace_channel_spaces
+from secateur.thinning import ChannelSpace, count_macs, count_params, obstacles, rebuild, trace_channel_spaces
 from secateur.training import evaluate
 
 _IDENTITY_VERSION = 1
@@ -79,7 +80,11 @@ def analyse(workshop: Workshop, sparsities: Sequence[float], profile: DeviceProf
     )
     units = find_units(module, probe.spaces)
     found: list[LayerSensitivity] = []
-    left_out: dict[str, str] = {}
+    left_out = {
+        layer: reason
+        for layer, reason in obstacles(probe.spaces).items()
+        if isinstance(module.get_submodule(layer), nn.Conv2d)
+    }
     with progress.track("sensitivity", total=len(units) * len(sparsities)) as bar:
         for unit in units:
             try:

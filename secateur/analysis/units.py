@@ -27,8 +27,8 @@ class Unit:
 def find_units(module: nn.Module, spaces: Sequence[ChannelSpace]) -> tuple[Unit, ...]:
     """Return what can be pruned, in the network's order.
 
-    What leaves the network (its logits) is no unit, and neither is a hidden linear layer: Distiller's filter pruners
-    know convolutions.
+    A space with an obstacle (such as the network's logits) is no unit, and neither are hidden linear layers:
+    Distiller's filter pruners know convolutions.
 
     Args:
         module: The network.
@@ -40,7 +40,7 @@ def find_units(module: nn.Module, spaces: Sequence[ChannelSpace]) -> tuple[Unit,
     for space in spaces:
         layers = tuple(sorted((member.layer for member in space.producers), key=order.__getitem__))
         convolutions = [layer for name in layers if isinstance(layer := modules[name], nn.Conv2d)]
-        if space.consumers and convolutions and len(convolutions) == len(layers):
+        if space.obstacle is None and len(convolutions) == len(layers):
             units.append(Unit(layers=layers, num_filters=convolutions[0].out_channels))
     return tuple(sorted(units, key=lambda unit: order[unit.layers[0]]))
 

@@ -8,7 +8,7 @@ from secateur.cli.output import say
 from secateur.config import locate_study
 from secateur.config.located import load_yaml
 from secateur.errors import InputError
-from secateur.models import create_model
+from secateur.models import create_model, default_num_classes
 from secateur.preflight import check_before_work
 from secateur.schedule import check_fit, load_schedule
 
@@ -22,7 +22,7 @@ def check(path: Path, model_name: str | None) -> None:
     if "policies" in load_yaml(path, InputError).value:
         schedule = load_schedule(path)
         if model_name is not None:
-            model = create_model(model_name, num_classes=10)
+            model = create_model(model_name, default_num_classes(model_name))
             shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
             check_fit(schedule, shapes, model_name, num_epochs=0)
         say(f"{path}: a schedule, and right: {len(schedule.entries)} entries, {len(schedule.policies)} policies.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,36 +13,37 @@ from secateur.analysis.layers import LayerFacts, Totals, layers_of_module, layer
 from secateur.analysis.onnx_layers import layers_of_onnx
 from secateur.cli.output import print_json, print_table, say
 from secateur.errors import InputError, ModelError, did_you_mean
-from secateur.models import create_model, load_state
+from secateur.models import create_model, default_input_size, default_num_classes, load_state
 from secateur.report.weights import render_weights_png
 from secateur.thinning import rebuild
 
 _WEIGHTS = (".safetensors", ".npz", ".pt", ".pth", ".th", ".tar")
 
 
-@dataclass(frozen=True)
-class Input:
-    """How a network is fed, where a file does not say."""
-
-    num_classes: int
-    input_size: int
-
-
-def inspect(network: str, reference: str | None, png: Path | None, sizes: Input, *, as_json: bool) -> None:
+def inspect(
+    network: str,
+    reference: str | None,
+    png: Path | None,
+    num_classes: int | None,
+    input_size: int | None,
+    *,
+    as_json: bool,
+) -> None:
     """Print a table of layers and their totals; draw the weights.
 
     Args:
         network: A model's name, a file saved by secateur, a state_dict, or an ONNX file.
         reference: The same, of the network before it was pruned. By default what a file saved by secateur names.
         png: Where the picture goes, if one is wanted.
-        sizes: Of models.
+        num_classes: Of a model; None: as usual for it.
+        input_size: Of its images, in pixels; None: as usual for it.
         as_json: Print one document instead.
 
     Raises:
         InputError: There is no such model or file, or it cannot be read.
     """
-    layers, ancestor = _layers(network, sizes)
-    before = _layers(reference, sizes)[0] if reference is not None else ancestor
+    layers, ancestor = _layers(network, num_classes, input_size)
+    before = _layers(reference, num_classes, input_size)[0] if reference is not None else ancestor
     if png is not None:
         weights, dense = ({layer.name: layer.weight for layer in facts} for facts in (layers, before or ()))
         _write(png, _draw(network, weights, dense))
@@ -65,11 +65,13 @@ def inspect(network: str, reference: str | None, png: Path | None, sizes: Input,
         say(str(png))
 
 
-def _layers(network: str, sizes: Input) -> tuple[tuple[LayerFacts, ...], tuple[LayerFacts, ...] | None]:
+def _layers(
+    network: str, num_classes: int | None, input_size: int | None
+) -> tuple[tuple[LayerFacts, ...], tuple[LayerFacts, ...] | None]:
     """Return a network's layers, and those of the one it was thinned from, if it names that."""
     path = Path(network)
     if path.suffix not in {".onnx", *_WEIGHTS} or network.startswith("python:"):
-        return _of_model(network, sizes), None
+        return _of_model(network, num_classes, input_size), None
     if path.suffix in _WEIGHTS:
         state = load_state(path)
         try:
@@ -77,9 +79,8 @@ def _layers(network: str, sizes: Input) -> tuple[tuple[LayerFacts, ...], tuple[L
         except ModelError:
             saved = None  # somebody else's tensors
         if saved is not None:
-            sizes = Input(saved.num_classes, sizes.input_size)
-            example_NCHW = torch.zeros(1, 3, sizes.input_size, sizes.input_size)
-            return layers_of_module(saved.module, example_NCHW), _of_model(saved.arch, sizes)
+            dense = _of_model(saved.arch, saved.num_classes, input_size)
+            return layers_of_module(saved.module, _example(saved.arch, input_size)), dense
         layers = layers_of_state(state)
     else:
         layers = layers_of_onnx(_read(path), network)
@@ -88,9 +89,14 @@ def _layers(network: str, sizes: Input) -> tuple[tuple[LayerFacts, ...], tuple[L
     return layers, None
 
 
-def _of_model(name: str, sizes: Input) -> tuple[LayerFacts, ...]:
-    module = create_model(name, sizes.num_classes)
-    return layers_of_module(module, torch.zeros(1, 3, sizes.input_size, sizes.input_size))
+def _of_model(name: str, num_classes: int | None, input_size: int | None) -> tuple[LayerFacts, ...]:
+    module = create_model(name, num_classes or default_num_classes(name))
+    return layers_of_module(module, _example(name, input_size))
+
+
+def _example(model: str, input_size: int | None) -> torch.Tensor:
+    size = input_size or default_input_size(model)
+    return torch.zeros(1, 3, size, size)
 
 
 def _read(path: Path) -> bytes:

@@ -40,6 +40,7 @@ Sparsity = Annotated[
 Folder = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="[default: runs/<model>]")]
 _SPARSITIES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 """Li et al. 2017 prune 10 to 90 % of each layer's filters (figure 2b)."""
+_MODEL_HELP = "resnet56_cifar, torchvision:NAME, timm:NAME, python:package.module:factory."
 _STORE = "runs/.store"
 _INTERRUPTED = 130
 """What typer exits with after Ctrl-C, as shells do."""
@@ -139,12 +140,14 @@ def report(study: Study, store: StoreUrl = _STORE, json: Json = False) -> None:
 
 @app.command()
 def prune(
-    model: Annotated[str, typer.Option(help="resnet20_cifar, resnet56_cifar, or python:package.module:factory.")],
+    model: Annotated[str, typer.Option(help=_MODEL_HELP)],
     schedule: Annotated[Path, typer.Option(help="A Distiller compression schedule.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where model.onnx and model.safetensors go.")],
     weights: Annotated[Path | None, typer.Option(help="safetensors, npz or pt; absent: random weights.")] = None,
-    num_classes: Annotated[int | None, typer.Option(min=2, help="By default what the weights have, or 10.")] = None,
-    input_size: Annotated[int, typer.Option(min=8, help="Height and width of the images.")] = 32,
+    num_classes: Annotated[int | None, typer.Option(min=2, help="By default what the weights have.")] = None,
+    input_size: Annotated[
+        int | None, typer.Option(min=8, help="Height and width of the images; by default the model's usual size.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Prune one network as a schedule says, and export it; nothing is trained."""
@@ -202,17 +205,16 @@ def inspect(
         str | None, typer.Option(help="The same network before it was pruned: a model or file.")
     ] = None,
     png: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw which weights are zero.")] = None,
-    num_classes: Annotated[int, typer.Option(min=2, help="Of a model.")] = 10,
+    num_classes: Annotated[int | None, typer.Option(min=2, help="Of a model; by default as usual for it.")] = None,
     input_size: Annotated[
-        int, typer.Option(min=8, help="Height and width of the images; a file in ONNX has its own.")
-    ] = 32,
+        int | None, typer.Option(min=8, help="Height and width of the images; by default as usual for the model.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Show a network's layers: shapes, parameters, MACs, sparsity, bytes."""
-    from secateur.cli.inspect_network import Input
     from secateur.cli.inspect_network import inspect as show
 
-    show(network, reference, png, Input(num_classes, input_size), as_json=json)
+    show(network, reference, png, num_classes, input_size, as_json=json)
 
 
 @app.command()

@@ -234,7 +234,7 @@ class Study(_Frozen):
     """One search, complete. `schedule` and `device` may stand in files of their own or here."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
-    model: str = Field(description="resnet20_cifar, resnet56_cifar, or python:package.module:factory.")
+    model: str = Field(description="resnet56_cifar, torchvision:NAME, timm:NAME, python:package.module:factory.")
     weights: FilePath | None = Field(None, description="safetensors, npz or pt; absent: the baseline flow trains them.")
     dataset: Dataset
     schedule: ScheduleSource = Field(description="A Distiller compression schedule.")

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from secateur.errors import ScheduleError
-from secateur.schedule import check_fit, resolve_name
+from secateur.methods import resolve_name
+from secateur.schedule import check_fit
 from tests.schedule.documents import TEXT, parse_text
 
 SHAPES = {
