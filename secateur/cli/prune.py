@@ -24,6 +24,7 @@ def prune(
     num_classes: int | None,
     input_size: int | None,
     *,
+    skip_unprunable: bool,
     as_json: bool,
 ) -> None:
     """Prune, thin and export a network; print what is left of it.
@@ -43,7 +44,7 @@ def prune(
     before = all_filters(model)
     input_size = input_size or default_input_size(model_name)
     example_NCHW = torch.zeros(1, 3, input_size, input_size)
-    engine = ScheduleEngine(model, schedule, example_NCHW, base_lr=0.1, num_epochs=0)
+    engine = ScheduleEngine(model, schedule, example_NCHW, base_lr=0.1, num_epochs=0, skip_unprunable=skip_unprunable)
     engine.prune_before_training()
     network = Network(
         module=model.eval(),
@@ -56,6 +57,8 @@ def prune(
     _write(out, files)
     document: dict[str, Any] = {
         "layers": {n: {"num_filters": len(before[n]), "kept": list(kept)} for n, kept in engine.kept.items()},
+        "removed_blocks": list(engine.removed_blocks),
+        "skipped": engine.skipped,
         "num_params": count_params(model),
         "macs": count_macs(model, example_NCHW),
         "onnx": str(out / "model.onnx"),
@@ -64,6 +67,8 @@ def prune(
     if as_json:
         print_json(document)
         return
+    for name, reason in engine.skipped.items():
+        say(f"{name} was left alone: {reason}.")
     if weights is None:
         say("No --weights were given: the weights are random.")
     rows = [(n, layer["num_filters"], len(layer["kept"])) for n, layer in document["layers"].items()]

@@ -18,6 +18,7 @@ from secateur.methods.ranking import (
     block_norms,
     blocks_mask,
     count_removed,
+    rounded,
     structure_norms,
     without_smallest,
 )
@@ -42,6 +43,8 @@ class RankedStructurePruner(Pruner):
     weights: Names
     group_dependency: Literal["Leader"] | None = None
     kwargs: Blocks | None = None
+    round_to: Annotated[int, Field(ge=1)] = 1
+    """How many stay is a multiple of it, at least as many as asked (not of Distiller): devices have preferences."""
 
     @model_validator(mode="after")
     def _has_a_block_shape(self) -> Self:
@@ -80,7 +83,9 @@ class RankedStructurePruner(Pruner):
     def _keep(self, name: str, moment: Moment) -> Tensor:
         magnitudes = self.magnitudes(moment.weights[name], moment)
         check_numbers(name, magnitudes)
-        return without_smallest(magnitudes, count_removed(magnitudes.numel(), self.sparsity(moment)))
+        num_structures = magnitudes.numel()
+        count = rounded(count_removed(num_structures, self.sparsity(moment)), num_structures, self.round_to)
+        return without_smallest(magnitudes, count)
 
     def _full(self, keep: Tensor, weight: Tensor) -> Tensor:
         if self.kwargs is not None:

@@ -24,6 +24,12 @@ def count_removed(num_structures: int, desired_sparsity: float) -> int:
     return min(math.floor(desired_sparsity * num_structures), num_structures - 1)
 
 
+def rounded(count: int, num_structures: int, multiple: int) -> int:
+    """Return how many go, at most `count`, if a multiple of `multiple` is to stay; none, where that cannot be."""
+    num_kept = -(-(num_structures - count) // multiple) * multiple
+    return max(num_structures - num_kept, 0)
+
+
 def without_smallest(magnitudes: Tensor, count: int) -> Tensor:
     """Return which of `magnitudes` stay when the `count` smallest go.
 

@@ -9,18 +9,22 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 
+from secateur.errors import ThinningError
 from secateur.methods import (
     Chance,
     Moment,
     ParameterMethod,
     Pruner,
+    RankedStructurePruner,
     Regularizer,
     Remover,
     ResidualBlockRemover,
+    Side,
     layer_of,
     lr_sequence,
 )
 from secateur.methods.elementwise import LevelPruner
+from secateur.methods.filters import FilterPruner
 from secateur.methods.learning_rates import PLATEAU
 from secateur.pruning.masks import Masks
 from secateur.pruning.observation import ActivationObserver, folded, following_norms
@@ -35,6 +39,8 @@ from secateur.thinning import (
     spaces_without,
     thin,
     trace_channel_spaces,
+    unprunable,
+    whole_units,
 )
 
 
@@ -48,6 +54,7 @@ class ScheduleEngine:
     Attributes:
         kept: Convolution -> indices, into its filters before any pruning, of those it still has.
         removed_blocks: Residual blocks that are an identity now.
+        skipped: Parameters that were left alone although a pruner names them -> why.
     """
 
     def __init__(
@@ -60,6 +67,7 @@ class ScheduleEngine:
         num_epochs: int,
         spaces: Sequence[ChannelSpace] | None = None,
         seed: int = 0,
+        skip_unprunable: bool = False,
     ) -> None:
         """Prepare to run `schedule` on `model`.
 
@@ -71,13 +79,16 @@ class ScheduleEngine:
             num_epochs: Epochs of training.
             spaces: The model's channel spaces, if they are known already.
             seed: Of pruners that draw.
+            skip_unprunable: Leave layers alone that cannot be thinned safely, instead of refusing them.
         """
         self.kept = all_filters(model)
         self.removed_blocks: tuple[str, ...] = ()
+        self.skipped: dict[str, str] = {}
         self._model = model
         self._schedule = schedule
         self._example_NCHW = example_NCHW
         self._spaces = spaces
+        self._skip_unprunable = skip_unprunable
         self._chance = Chance(seed=seed)
         self._optimizer: Optimizer | None = None
         """Known once training began; its momentum is trimmed when the network is thinned."""
@@ -220,7 +231,35 @@ class ScheduleEngine:
             memory=self._memories[policy.entry.name],
             chance=self._chance,
         )
-        self._masks.masks.update(pruner.masks(moment))
+        masks = pruner.masks(moment)
+        if (side := self._side_removed_of(pruner)) is not None:
+            masks = self._removable(masks, side)
+        self._masks.masks.update(masks)
+
+    def _side_removed_of(self, pruner: Pruner) -> Side | None:
+        """Return what this pruner prunes whole, if the schedule also removes it."""
+        match pruner:
+            case RankedStructurePruner() if pruner.kwargs is None:
+                side: Side = pruner.side
+            case FilterPruner():
+                side = "filters"
+            case _:
+                return None
+        removers = [policy.entry.arguments for policy in self._schedule.of_kind("extension")]
+        return side if any(isinstance(r, Remover) and side in r.sides for r in removers) else None
+
+    def _removable(self, masks: Mapping[str, Tensor], side: Side) -> dict[str, Tensor]:
+        """Return masks of what can be removed: whole groups, and of no layer that cannot lose any."""
+        reasons = unprunable(self._known_spaces(), side)
+        hindered = {name: reason for name in masks if (reason := reasons.get(layer_of(name))) is not None}
+        for name, reason in hindered.items():
+            if not self._skip_unprunable:
+                raise ThinningError(
+                    f"Layer {layer_of(name)!r} cannot lose {side}: {reason}. Take it out of the schedule."
+                )
+            self.skipped[name] = reason
+        possible = {name: mask for name, mask in masks.items() if name not in hindered}
+        return whole_units(possible, dict(self._model.named_parameters()), self._known_spaces(), side)
 
     def _set_small_to_zero(self, policy: Policy, *, is_for_good: bool) -> None:
         regularizer = self._methods[policy.entry.name]
@@ -257,13 +296,17 @@ class ScheduleEngine:
     def _thin(self, remover: Remover) -> None:
         with contextlib.nullcontext() if self._observer is None else self._observer.paused():
             for side in remover.sides:
-                spaces = self._spaces or trace_channel_spaces(self._model, self._example())
-                thinned = thin(self._model, spaces, side, self._example(), self._optimizer)
+                thinned = thin(self._model, self._known_spaces(), side, self._example(), self._optimizer)
                 for name, indices in thinned.kept.items():
                     if name in self.kept:
                         self.kept[name] = tuple(self.kept[name][i] for i in indices.tolist())
                 self._spaces = thinned.spaces
         self._masks.follow_thinning()
+
+    def _known_spaces(self) -> Sequence[ChannelSpace]:
+        if self._spaces is None:
+            self._spaces = trace_channel_spaces(self._model, self._example())
+        return self._spaces
 
     def _observe(self) -> ActivationObserver | None:
         pruners = [self._methods.get(policy.entry.name) for policy in self._schedule.of_kind("pruner")]

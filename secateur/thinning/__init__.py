@@ -3,8 +3,9 @@
 from secateur.thinning.blocks import choose_blocks, find_residual_blocks, remove_blocks, spaces_without
 from secateur.thinning.counting import count_macs, count_params
 from secateur.thinning.network_file import Network, all_filters, rebuild, save_network, unpruned
-from secateur.thinning.spaces import ChannelSpace, obstacles, trace_channel_spaces
+from secateur.thinning.spaces import ChannelSpace, trace_channel_spaces
 from secateur.thinning.surgery import Thinned, thin
+from secateur.thinning.units import unprunable, whole_units
 
 __all__ = [
     "ChannelSpace",
@@ -15,12 +16,13 @@ __all__ = [
     "count_macs",
     "count_params",
     "find_residual_blocks",
-    "obstacles",
     "rebuild",
     "remove_blocks",
     "save_network",
     "spaces_without",
     "thin",
     "trace_channel_spaces",
+    "unprunable",
     "unpruned",
+    "whole_units",
 ]

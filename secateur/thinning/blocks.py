@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from secateur.errors import ThinningError, did_you_mean
-from secateur.thinning.counting import observe
+from secateur.thinning.counting import observe, random_like
 from secateur.thinning.spaces import KINDS, ChannelSpace, Layer
 
 _TOLERANCE = 1e-4
@@ -50,7 +50,7 @@ def find_residual_blocks(model: nn.Module, example_NCHW: Tensor) -> tuple[str, .
         if name and next(module.children(), None) is not None and next(module.parameters(), None) is not None:
             watch(name, module)
     try:
-        observe(model, _random_like(model, example_NCHW))
+        observe(model, random_like(model, example_NCHW))
     finally:
         for handle in handles:
             handle.remove()
@@ -68,11 +68,6 @@ def _is_identity(model: nn.Module, name: str, features: Tensor) -> bool:
 
 def _zeros(module: nn.Module, prefix: str = "") -> dict[str, Tensor]:
     return {prefix + name: torch.zeros_like(parameter) for name, parameter in module.named_parameters()}
-
-
-def _random_like(model: nn.Module, example_NCHW: Tensor) -> Tensor:
-    device = next(model.parameters()).device
-    return torch.randn(example_NCHW.shape, generator=torch.Generator().manual_seed(0)).to(device)
 
 
 def block_importance(block: nn.Module) -> float:
@@ -126,7 +121,7 @@ def remove_blocks(model: nn.Module, blocks: Collection[str], example_NCHW: Tenso
     Raises:
         ThinningError: It does not: a shortcut is not the identity. The network is unchanged then.
     """
-    images_NCHW = _random_like(model, example_NCHW)
+    images_NCHW = random_like(model, example_NCHW)
     removed = {name: model.get_submodule(name) for name in blocks}
     silent = {key: zeros for name, block in removed.items() for key, zeros in _zeros(block, f"{name}.").items()}
     expected, _ = observe(model, images_NCHW, lambda images: functional_call(model, silent, (images,)))

@@ -62,6 +62,12 @@ def observe(
     return output, positions
 
 
+def random_like(model: nn.Module, example_NCHW: Tensor) -> Tensor:
+    """Return normal noise of the example's shape, always the same, where and in the precision the model wants it."""
+    noise_NCHW = torch.randn(example_NCHW.shape, generator=torch.Generator().manual_seed(0))
+    return noise_NCHW.to(next(model.parameters()))
+
+
 def _layer(model: nn.Module, name: str) -> Layer:
     layer = model.get_submodule(name)
     assert isinstance(layer, Layer)

@@ -9,7 +9,7 @@ group of them where a grouped convolution takes part. Tracing depends on the arc
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -65,18 +65,11 @@ class ChannelSpace:
                 yield kind, member
 
 
-def obstacles(spaces: Iterable[ChannelSpace]) -> dict[str, str]:
-    """Return the layers whose filters cannot be removed, and why."""
-    return {
-        member.layer: space.obstacle
-        for space in spaces
-        if space.obstacle is not None
-        for member in (*space.producers, *space.carriers, *space.gates)
-    }
-
-
 def trace_channel_spaces(model: nn.Module, example_NCHW: Tensor) -> tuple[ChannelSpace, ...]:
     """Find the channel spaces of a network.
+
+    A network that cannot be traced as a whole (such as ShuffleNet, for its channel shuffle) is traced chain by chain:
+    what happens between the first and the last layer of an `nn.Sequential` of plain layers, nobody else sees.
 
     Args:
         model: Not changed.
@@ -91,10 +84,21 @@ def trace_channel_spaces(model: nn.Module, example_NCHW: Tensor) -> tuple[Channe
     # torch-pruning follows gradients, and leaves the model in eval mode.
     traced = copy.deepcopy(model).requires_grad_(True)
     try:
-        with torch.enable_grad():
-            graph = torch_pruning.DependencyGraph().build_dependency(traced, example_inputs=example_NCHW, verbose=False)
+        return tuple(_trace(traced, example_NCHW))
+    except Exception as exc:  # noqa: BLE001  torch-pruning raises anything; most of it as ThinningError, below
+        reason = f"{type(exc).__name__}: {exc}"
+    try:
+        spaces = tuple(_trace_chains(traced, example_NCHW, reason))
     except Exception as exc:
-        raise ThinningError(f"The network cannot be traced for thinning: {type(exc).__name__}: {exc}.") from exc
+        raise ThinningError(f"The network cannot be traced for thinning: {reason}.") from exc
+    if all(space.obstacle is not None for space in spaces):
+        raise ThinningError(f"The network cannot be traced for thinning: {reason}.")
+    return spaces
+
+
+def _trace(traced: nn.Module, example_NCHW: Tensor) -> Iterator[ChannelSpace]:
+    with torch.enable_grad():
+        graph = torch_pruning.DependencyGraph().build_dependency(traced, example_inputs=example_NCHW, verbose=False)
     names = {module: name for name, module in traced.named_modules()}
     names_of_parameters = {parameter: name for name, parameter in traced.named_parameters()}
     pieces: list[_Piece] = []
@@ -104,7 +108,42 @@ def trace_channel_spaces(model: nn.Module, example_NCHW: Tensor) -> tuple[Channe
             piece = _piece_of(graph, module, names, names_of_parameters)
             covered.update(layer for side, layer in piece.positions if side == "out")
             pieces.append(piece)
-    return tuple(_joined(traced, pieces, _gates(graph, names)))
+    return _joined(traced, pieces, _gates(graph, names))
+
+
+def _trace_chains(traced: nn.Module, example_NCHW: Tensor, reason: str) -> Iterator[ChannelSpace]:
+    chains = {name: module for name, module in traced.named_modules() if _is_chain(module)}
+    outermost = {n: m for n, m in chains.items() if n.rpartition(".")[0] not in chains}
+    inputs: dict[str, Tensor] = {}
+    handles = [
+        module.register_forward_pre_hook(lambda _, arguments, name=name: inputs.update({name: arguments[0].detach()}))
+        for name, module in outermost.items()
+    ]
+    with torch.no_grad():
+        traced.eval()(example_NCHW)
+    for handle in handles:
+        handle.remove()
+    covered: set[str] = set()
+    for name, input_NCHW in inputs.items():
+        for space in _trace(outermost[name], input_NCHW):
+            renamed = {
+                kind: tuple(replace(m, layer=f"{name}.{m.layer}") for m in getattr(space, kind)) for kind in KINDS
+            }
+            covered.update(m.layer for m in (*renamed["producers"], *renamed["carriers"]))
+            leaves = f"they leave {name!r}, and the network around it cannot be traced ({reason})"
+            yield replace(space, **renamed, obstacle=leaves if space.obstacle is not None else None)
+    for name, module in traced.named_modules():
+        if isinstance(module, Layer) and name not in covered:
+            num_filters = module.weight.shape[0]
+            alone = Member(layer=name, units=torch.arange(num_filters))
+            obstacle = f"the network around it cannot be traced ({reason})"
+            yield ChannelSpace(num_units=num_filters, producers=(alone,), obstacle=obstacle)
+
+
+def _is_chain(module: nn.Module) -> bool:
+    return isinstance(module, nn.Sequential) and all(
+        _is_chain(child) or next(child.children(), None) is None for child in module
+    )
 
 
 @dataclass(kw_only=True)
@@ -243,7 +282,7 @@ def _space(
                 kind = "elementwise"
         members[kind].append(Member(layer=layer, units=units))
     if not members["producers"]:
-        obstacle = obstacle or "they are made, group by group, of the network's input"
+        obstacle = obstacle or "they are made, group by group, of an input that keeps its channels"
     return ChannelSpace(
         num_units=num_units, obstacle=obstacle, **{kind: tuple(found) for kind, found in members.items()}
     )

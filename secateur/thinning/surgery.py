@@ -15,7 +15,7 @@ from torch.func import functional_call
 from torch.optim import Optimizer
 
 from secateur.errors import ThinningError
-from secateur.thinning.counting import observe
+from secateur.thinning.counting import observe, random_like
 from secateur.thinning.spaces import ChannelSpace, Kind, Member
 
 Side = Literal["filters", "channels"]
@@ -104,9 +104,10 @@ def _agreed(space: ChannelSpace, silent: Mapping[str, Tensor], side: Side) -> Te
         votes[producer] |= _per_unit(carrier, silent.get(carrier.layer), space.num_units)
     if not any(vote.any() for vote in votes.values()):
         return None
-    first, vote = next((name, vote) for name, vote in votes.items() if vote.any())
     if space.obstacle is not None:
-        raise ThinningError(f"Layer {first!r} cannot lose {what}: {space.obstacle}.")
+        layer = next(name for name, vote in votes.items() if vote.any())
+        raise ThinningError(f"Layer {layer!r} cannot lose {what}: {space.obstacle}.")
+    first, vote = next(iter(votes.items()))
     for other, other_vote in votes.items():
         if not torch.equal(vote, other_vote):
             raise ThinningError(
@@ -199,8 +200,7 @@ def _silenced(model: nn.Module, cuts: Cuts) -> dict[str, Tensor]:
 
 def _replace_checked(model: nn.Module, cuts: Cuts, example_NCHW: Tensor) -> None:
     """Cut, then run what is left; put everything back if it is not what it should be."""
-    device = next(model.parameters()).device
-    images_NCHW = torch.randn(example_NCHW.shape, generator=torch.Generator().manual_seed(0)).to(device)
+    images_NCHW = random_like(model, example_NCHW)
     silenced = _silenced(model, cuts)
     expected, positions = observe(model, images_NCHW, lambda images: functional_call(model, silenced, (images,)))
     before = [(tensor, tensor.data, tensor.grad) for tensor, _, _ in _parameters_of(model, cuts)]

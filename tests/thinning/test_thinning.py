@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from secateur.errors import ThinningError
 from secateur.models.resnet_cifar import BasicBlock
-from secateur.thinning import all_filters, count_macs, count_params, obstacles, thin, trace_channel_spaces
+from secateur.thinning import all_filters, count_macs, count_params, thin, trace_channel_spaces, unprunable
 from secateur.thinning.surgery import Side
 from tests.training.networks import small_network
 
@@ -227,14 +227,17 @@ class Normalised(nn.Module):
         (Normalised(WithOwnParameter(4)), "they meet the parameter 'norm.scale', which no layer owns"),
         (Normalised(nn.InstanceNorm2d(4, affine=True)), "they meet layer 'norm', and InstanceNorm2d is not thinned"),
         (nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten()), "they are the network's output"),
-        (nn.Sequential(nn.Conv2d(3, 6, 1, groups=3), nn.Conv2d(6, 2, 1)), "group by group, of the network's input"),
+        (
+            nn.Sequential(nn.Conv2d(3, 6, 1, groups=3), nn.Conv2d(6, 2, 1)),
+            "group by group, of an input that keeps its channels",
+        ),
     ],
     ids=["group norm", "parameter", "instance norm", "output", "input"],
 )
 def test_what_cannot_lose_filters_is_named_with_its_reason(model: nn.Module, problem: str) -> None:
     spaces = trace_channel_spaces(model, IMAGES_NCHW[:1])
     layer = "conv" if isinstance(model, Normalised) else "0"
-    assert problem in obstacles(spaces)[layer]
+    assert problem in unprunable(spaces, "filters")[layer]
     silence(model, layer, 0, [0, 1])
     if "input" in problem:  # nothing but the convolution itself makes them
         return
