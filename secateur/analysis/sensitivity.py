@@ -33,7 +33,7 @@ from secateur.results import (
     SensitivityPoint,
 )
 from secateur.store import get_json, get_object, put_json
-from secateur.thinning import ChannelSpace, count_macs, count_params, obstacles, rebuild, trace_channel_spaces
+from secateur.thinning import ChannelSpace, count_macs, count_params, rebuild, trace_channel_spaces, unprunable
 from secateur.training import evaluate
 
 _IDENTITY_VERSION = 1
@@ -82,7 +82,7 @@ def analyse(workshop: Workshop, sparsities: Sequence[float], profile: DeviceProf
     found: list[LayerSensitivity] = []
     left_out = {
         layer: reason
-        for layer, reason in obstacles(probe.spaces).items()
+        for layer, reason in unprunable(probe.spaces, "filters").items()
         if isinstance(module.get_submodule(layer), nn.Conv2d)
     }
     with progress.track("sensitivity", total=len(units) * len(sparsities)) as bar:
@@ -132,18 +132,18 @@ class _Probe:
 
     def _quality(self, unit: Unit, sparsity: float) -> SensitivityPoint:
         """Return what a network computes that has lost a fraction of one unit's filters."""
-        num_removed = count_removed(unit.num_filters, sparsity)
         splits, device = self.workshop.splits, self.workshop.device
-        key = self._key("quality", unit, num_removed, data=data_identity(splits), torch_device=device)
+        wanted = count_removed(unit.num_filters, sparsity)
+        key = self._key("quality", unit, wanted, data=data_identity(splits), torch_device=device)
         try:
             known = get_json(self.workshop.store, key)
         except NotFoundError:
-            module = self._pruned(unit, sparsity)
+            module, num_kept = self._pruned(unit, sparsity)
             scores = evaluate(module, splits.validation, splits.normalize, device=device)
             module.cpu()
             known = {
                 **scores.model_dump(include={"top1", "top5", "loss"}),
-                "num_removed": num_removed,
+                "num_removed": unit.num_filters - num_kept,
                 "num_params": count_params(module),
                 "macs": count_macs(module, self.workshop.example_NCHW),
             }
@@ -167,10 +167,9 @@ class _Probe:
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder, f"{unit.layers[0]}-{num_removed}.onnx") for num_removed in new]
             for path, sparsity in zip(paths, new.values(), strict=True):
+                module, _ = self._pruned(unit, sparsity)
                 # What it computes is not looked at: no check of it.
-                path.write_bytes(
-                    export_onnx(self._pruned(unit, sparsity), self.workshop.splits.input_size, num_checks=0)
-                )
+                path.write_bytes(export_onnx(module, self.workshop.splits.input_size, num_checks=0))
             with store.local_copy(self.unpruned.onnx, suffix=".onnx") as reference:
                 measured = benchmark.measure(paths, reference, profile, seed=self.workshop.study.search.seed)
         for num_removed, report in zip(new, measured, strict=True):
@@ -186,8 +185,11 @@ class _Probe:
             for point in points
         ]
 
-    def _pruned(self, unit: Unit, sparsity: float) -> nn.Module:
-        """Return the unpruned network without a fraction of one unit's filters, thinned."""
+    def _pruned(self, unit: Unit, sparsity: float) -> tuple[nn.Module, int]:
+        """Return the unpruned network without a fraction of one unit's filters, thinned, and how many it has kept.
+
+        Where a grouped convolution takes part, whole groups go, so these may be more than were asked for.
+        """
         module = rebuild(get_object(self.workshop.store, self.unpruned.checkpoint)).module
         engine = ScheduleEngine(
             module,
@@ -198,7 +200,7 @@ class _Probe:
             spaces=self.spaces,
         )
         engine.prune_before_training()
-        return module.eval()
+        return module.eval(), len(engine.kept[unit.layers[0]])
 
     def _key(self, kind: str, unit: Unit, num_removed: int, **conditions: Any) -> str:
         parts = {

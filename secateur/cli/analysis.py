@@ -20,6 +20,9 @@ from secateur.report.sensitivity import headline, render_csv, render_html, rende
 from secateur.results import Sensitivity
 from secateur.store import open_store
 
+_NUM_REASONS = 5
+"""Why a layer is left out is told of so many; a network that cannot be traced has dozens of them."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -56,9 +59,10 @@ def sensitivity(request: Request, *, as_json: bool) -> None:
         ("layer", "mean drop", *sparsities),
         rows,
     )
-    say(headline(analysis))
-    for layer, reason in analysis.left_out.items():
-        say(f"Left out: {layer}: {reason}")
+    left_out = [f"Left out: {layer}: {reason}" for layer, reason in analysis.left_out.items()]
+    if len(left_out) > _NUM_REASONS:
+        left_out[_NUM_REASONS:] = [f"... and {len(left_out) - _NUM_REASONS} more, all in sensitivity.html"]
+    say("\n".join([headline(analysis), *left_out]))
     say("\n".join(str(folder / name) for name in ("sensitivity.csv", "sensitivity.png", "sensitivity.html")))
 
 

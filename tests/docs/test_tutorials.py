@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import yaml
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from secateur.models import create_model
 from tests.flows.conftest import Runs
 from tests.flows.tiny import DEVICE, NUM_CLASSES, SIZE, network
 
@@ -56,32 +58,49 @@ def test_the_tutorial_tells_every_step() -> None:
     assert steps == wanted
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
     """Return a user's folder: photos, weights, a device profile that is content with any figure."""
-    path = tmp_path_factory.mktemp("tutorial")
-    write_photos(path / "photos")
+    write_photos(tmp_path / "photos")
     torch.manual_seed(0)
-    torch.save(network(NUM_CLASSES).state_dict(), path / "photos.pt")
-    (path / "quick.yaml").write_text(yaml.safe_dump(DEVICE))
-    return path
+    torch.save(network(NUM_CLASSES).state_dict(), tmp_path / "photos.pt")
+    (tmp_path / "quick.yaml").write_text(yaml.safe_dump(DEVICE))
+    return tmp_path
 
 
-def test_the_tutorial_runs_as_it_stands(runs: Runs, folder: Path) -> None:
+def type_tutorial(runs: Runs, folder: Path, names: Mapping[str, str]) -> None:
     for command in commands(TUTORIAL):
-        for name, ours in NAMES.items():
+        for name, ours in names.items():
             command = command.replace(name, ours)
         program, *arguments = shlex.split(command)
         assert program == "secateur"
         ended = runs.run(folder, *arguments)
         assert ended.code == 0, f"{command}\n{ended.out}\n{ended.err}"
-    results = folder / "runs" / "network"
+
+
+def check_results(folder: Path, name: str) -> set[str]:
+    """Return the layers that were analysed."""
+    results = folder / "runs" / name
     study = yaml.safe_load((results / "study.yaml").read_text())
     assert 3 <= len(study["search"]["parameters"]) <= 8
-    found = json.loads((results / "sensitivity.json").read_text())
-    assert {layer for unit in found["units"] for layer in unit["layers"]} == {
-        "conv1",
-        *(f"blocks.{block}.conv{number}" for block in range(2) for number in (1, 2)),
-    }
     assert (results / "report.html").exists()
     assert (folder / "pruned" / "weights.png").read_bytes().startswith(b"\x89PNG")
+    found = json.loads((results / "sensitivity.json").read_text())
+    return {layer for unit in found["units"] for layer in unit["layers"]}
+
+
+def test_the_tutorial_runs_on_a_small_network(runs: Runs, folder: Path) -> None:
+    type_tutorial(runs, folder, NAMES)
+    convolutions = {f"blocks.{block}.conv{number}" for block in range(2) for number in (1, 2)}
+    assert check_results(folder, "network") == {"conv1", *convolutions}
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs_on_mobilenet_v2(runs: Runs, folder: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(create_model("torchvision:mobilenet_v2", NUM_CLASSES).state_dict(), folder / "photos.pt")
+    kept = {"torchvision:mobilenet_v2", "runs/mobilenet_v2"}
+    names = {name: ours for name, ours in NAMES.items() if name not in kept}
+    type_tutorial(runs, folder, {**names, "input_size=224": "input_size=32", "--input-size 224": "--input-size 32"})
+    layers = check_results(folder, "mobilenet_v2")
+    assert len(layers) == 35  # all convolutions but the 17 depthwise ones, which follow
