@@ -67,8 +67,8 @@ def analyse(workshop: Workshop, sparsities: Sequence[float], profile: DeviceProf
         MeasurementError: The runner failed.
     """
     if workshop.study.weights is None:
-        epochs = workshop.study.baseline.epochs
-        progress.message(f"No weights were given: {workshop.study.model} is trained for {epochs} epochs first, once.")
+        model, epochs = workshop.study.model, workshop.study.baseline.epochs
+        progress.message(f"No weights were given: {model} is trained first, once (baseline.epochs: {epochs}).")
     unpruned, _ = workshop.make_unpruned()
     module = rebuild(get_object(workshop.store, unpruned.checkpoint)).module
     probe = _Probe(
