@@ -7,6 +7,7 @@ import csv
 import html
 import io
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,9 @@ COLUMNS = (
 _DPI = 120
 _ROW_INCHES, _COLUMN_INCHES = 0.29, 0.5
 _DARK = 0.45
-"""Share of the scale below which text is white: both scales are darkest where they begin."""
+"""Share of the scale below which text is white."""
+_FAST = 0.9
+"""A latency ratio that is coloured at least, so that noise around 1 stays pale."""
 
 
 def render_csv(analysis: Sensitivity) -> str:
@@ -59,58 +62,71 @@ def render_csv(analysis: Sensitivity) -> str:
     return buffer.getvalue()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Panel:
+    """One coloured table; both scales are darkest where they begin."""
+
+    title: str
+    colors: str
+    limits: tuple[float, float]
+    value: Callable[[SensitivityPoint], float]
+    text: Callable[[SensitivityPoint], str]
+
+
+def _panels(analysis: Sensitivity) -> list[_Panel]:
+    def ratio(point: SensitivityPoint) -> float:
+        assert point.latency_ratio is not None
+        return point.latency_ratio.estimate
+
+    top1 = _Panel(
+        title=f"top1 % (unpruned: {metric_text('top1', analysis.unpruned.top1)})",
+        colors="YlGnBu_r",
+        limits=(0.0, analysis.unpruned.top1),
+        value=lambda point: point.top1,
+        text=lambda point: f"{point.top1:.1f}",
+    )
+    if analysis.device is None:
+        return [top1]
+    latency = _Panel(
+        title="latency ratio (~ noisy)",
+        colors="Greens_r",
+        limits=(min(_FAST, *(ratio(point) for unit in analysis.units for point in unit.points)), 1.0),
+        value=ratio,
+        text=lambda point: f"{'~' if point.is_noisy else ''}{ratio(point):.2f}",
+    )
+    return [top1, latency]
+
+
 def render_png(analysis: Sensitivity) -> bytes:
     """Return top1 (and the latency ratio) of every structure at every sparsity as a coloured table."""
-    panels: list[tuple[str, Callable[[SensitivityPoint], float | None], str, float, float]] = [
-        ("top1 %", lambda p: p.top1, "YlGnBu_r", 0.0, analysis.unpruned.top1)
-    ]
-    if analysis.device is not None:
-        panels.append(("latency ratio", _ratio, "Greens_r", *_ratio_limits(analysis)))
-    num_rows, num_columns = len(analysis.units), max(len(unit.points) for unit in analysis.units)
+    panels = _panels(analysis)
+    num_rows, num_columns = len(analysis.units), len(analysis.units[0].points)
     width = 2.4 + len(panels) * (num_columns * _COLUMN_INCHES + 0.9)
     figure = Figure(figsize=(max(width, 7.0), 1.5 + num_rows * _ROW_INCHES), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(f"{analysis.model}: each layer pruned alone", x=0.01, ha="left", fontsize=12, fontweight="bold")
-    for axes, (title, value_of, colors, low, high) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
-    ):
-        _draw_table(axes, analysis, value_of, colors, Normalize(low, high))
-        axes.set_title(title, loc="left", fontsize=9)
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        _draw(axes, panel, analysis)
     figure.axes[0].set_yticks(range(num_rows), [unit.name for unit in analysis.units], fontsize=8)
-    figure.supxlabel(f"sparsity (unpruned: {_percent(analysis.unpruned.top1)}; {_images_text(analysis)})", fontsize=8)
+    figure.supxlabel(f"sparsity ({_images_text(analysis)})", fontsize=8)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
-def _draw_table(
-    axes: Axes,
-    analysis: Sensitivity,
-    value_of: Callable[[SensitivityPoint], float | None],
-    colors: str,
-    scale: Normalize,
-) -> None:
-    rows = [[value_of(point) for point in unit.points] for unit in analysis.units]
-    axes.imshow(np.array(rows, dtype=float), cmap=colors, norm=scale, aspect="auto")
-    for y, row in enumerate(rows):
-        for x, value in enumerate(row):
-            assert value is not None
-            is_dark = float(scale(value)) < _DARK
-            text = f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-            axes.text(x, y, text, ha="center", va="center", fontsize=7, color="white" if is_dark else "black")
-    axes.set_xticks(range(len(rows[0])), [f"{p.sparsity:.4g}" for p in analysis.units[0].points], fontsize=8)
+def _draw(axes: Axes, panel: _Panel, analysis: Sensitivity) -> None:
+    scale = Normalize(*panel.limits, clip=True)
+    values = np.array([[panel.value(point) for point in unit.points] for unit in analysis.units])
+    axes.imshow(values, cmap=panel.colors, norm=scale, aspect="auto")
+    for y, unit in enumerate(analysis.units):
+        for x, point in enumerate(unit.points):
+            color = "white" if float(scale(panel.value(point))) < _DARK else "black"
+            axes.text(x, y, panel.text(point), ha="center", va="center", fontsize=7, color=color)
+    axes.set_title(panel.title, loc="left", fontsize=9)
+    axes.set_xticks(range(values.shape[1]), [f"{p.sparsity:.4g}" for p in analysis.units[0].points], fontsize=8)
     axes.set_yticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-
-
-def _ratio(point: SensitivityPoint) -> float | None:
-    return None if point.latency_ratio is None else point.latency_ratio.estimate
-
-
-def _ratio_limits(analysis: Sensitivity) -> tuple[float, float]:
-    ratios = [ratio for unit in analysis.units for p in unit.points if (ratio := _ratio(p)) is not None]
-    return min(ratios), max(1.0, *ratios)
 
 
 def render_html(analysis: Sensitivity) -> str:
@@ -152,6 +168,10 @@ def headline(analysis: Sensitivity) -> str:
 
 def _tile(title: str, unit: LayerSensitivity, analysis: Sensitivity) -> Tile:
     return title, f"{unit.cost(analysis.unpruned.top1):.2f} points", f"{unit.name}, mean over all sparsities"
+
+
+def _ratio(point: SensitivityPoint) -> float | None:
+    return None if point.latency_ratio is None else point.latency_ratio.estimate
 
 
 def _curves(
