@@ -101,6 +101,8 @@ def test_the_tutorial_runs_on_mobilenet_v2(runs: Runs, folder: Path) -> None:
     torch.save(create_model("torchvision:mobilenet_v2", NUM_CLASSES).state_dict(), folder / "photos.pt")
     kept = {"torchvision:mobilenet_v2", "runs/mobilenet_v2"}
     names = {name: ours for name, ours in NAMES.items() if name not in kept}
-    type_tutorial(runs, folder, {**names, "input_size=224": "input_size=32", "--input-size 224": "--input-size 32"})
+    smaller = {"input_size=224": "input_size=32", "--input-size 224": "--input-size 32"}
+    coarser = {" --device quick.yaml --set": " --device quick.yaml --sparsity 0.3 --sparsity 0.6 --set"}
+    type_tutorial(runs, folder, {**names, **smaller, **coarser})
     layers = check_results(folder, "mobilenet_v2")
     assert len(layers) == 35  # all convolutions but the 17 depthwise ones, which follow
