@@ -362,8 +362,8 @@ def _later(schedule: Schedule, training: Training) -> Any:
     for policy in schedule.policies:
         # A regularizer, and most options of a pruner, act in every minibatch.
         acts_later = policy.entry.kind == "regularizer" or policy.options.model_fields_set
-        first = 0 if acts_later else 1
-        if policy.entry.kind != "lr_scheduler" and any(first <= epoch < training.epochs for epoch in policy.epochs):
+        epochs = range(0 if acts_later else 1, training.epochs)
+        if policy.entry.kind != "lr_scheduler" and policy.acts_within(epochs):
             return schedule.document
     rates = schedule.of_kind("lr_scheduler") if training.epochs > 1 else []
     return [(p.entry.class_name, p.entry.arguments, [e for e in p.epochs if e < training.epochs]) for p in rates]

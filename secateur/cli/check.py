@@ -24,7 +24,7 @@ def check(path: Path, model_name: str | None) -> None:
         if model_name is not None:
             model = create_model(model_name, default_num_classes(model_name))
             shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-            check_fit(schedule, shapes, model_name, num_epochs=0)
+            check_fit(schedule, shapes, model_name, num_epochs=None)
         say(f"{path}: a schedule, and right: {len(schedule.entries)} entries, {len(schedule.policies)} policies.")
         return
     study, document = locate_study(path)

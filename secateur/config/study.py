@@ -245,6 +245,7 @@ class Study(_Frozen):
     training: Training = Training()
     baseline: Training = Training(epochs=30)
     budget: Budget = Budget()
+    skip_unprunable: bool = Field(False, description="Leave layers alone that cannot be thinned safely.")
     evaluation: Annotated[str, AfterValidator(_check_python_reference)] | None = Field(
         None, description="python:package.module:function, called as function(model, loader) -> {metric: number}."
     )

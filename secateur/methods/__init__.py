@@ -3,7 +3,7 @@
 from secateur.methods.blocks import ResidualBlockRemover
 from secateur.methods.learning_rates import LR_SCHEDULERS, argument_problems, lr_sequence, sequence_problems
 from secateur.methods.method import Activations, Chance, Epochs, Method, Moment, ParameterMethod, Pruner, Shapes
-from secateur.methods.names import layer_of, resolve_name
+from secateur.methods.names import layer_of, own_names
 from secateur.methods.ranked import RankedStructurePruner
 from secateur.methods.ranking import Norm, Side, count_removed, keep_mask
 from secateur.methods.registry import KINDS, METHODS, REFUSED, Kind
@@ -35,6 +35,6 @@ __all__ = [
     "keep_mask",
     "layer_of",
     "lr_sequence",
-    "resolve_name",
+    "own_names",
     "sequence_problems",
 ]

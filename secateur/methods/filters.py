@@ -11,7 +11,7 @@ from typing_extensions import override
 from secateur.errors import TrainingError
 from secateur.methods.method import Activations, Moment, Names, Pruner, check_numbers
 from secateur.methods.names import layer_of
-from secateur.methods.ranking import along, count_removed
+from secateur.methods.ranking import Side, along, count_removed
 from secateur.methods.sparsity import Gradual, OneShot
 
 
@@ -22,6 +22,13 @@ class FilterPruner(Pruner):
     weights: Names
     group_dependency: None = None
     """Distiller's own cannot do `Leader` here."""
+
+    side: ClassVar[Side] = "filters"
+
+    @property
+    def removes_structures(self) -> bool:
+        """Whether anything goes at all, in the end."""
+        raise NotImplementedError
 
     def sparsity(self, moment: Moment) -> float:
         """Return the fraction to remove now."""

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from torch import Tensor
 
 from secateur.errors import TrainingError, did_you_mean
-from secateur.methods.names import resolve_name, short_name
+from secateur.methods.names import own_names, short_name
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Every parameter's shape, by name, in the model's order."""
@@ -64,17 +64,11 @@ class ParameterMethod(Method):
         return getattr(self, self.names_field)
 
     def for_model(self, names: Iterable[str]) -> Self:
-        """Return a copy that calls parameters as the model does; see `resolve_name`."""
-        own = {short_name(name): name for name in names}
-
-        def resolved(name: str) -> str:
-            return own.get(short_name(name), name)
-
-        named = self.named
-        changed = (
-            {resolved(n): v for n, v in named.items()} if isinstance(named, Mapping) else tuple(map(resolved, named))
-        )
-        return self.model_copy(update={self.names_field: changed})
+        """Return a copy that calls parameters as the model does; see `own_names`."""
+        own = {name: resolved or name for name, resolved in own_names(self.named, names).items()}
+        if isinstance(self.named, Mapping):
+            return self.model_copy(update={self.names_field: {own[n]: value for n, value in self.named.items()}})
+        return self.model_copy(update={self.names_field: tuple(own.values())})
 
     def among(self, names: Collection[str]) -> Self:
         """Return a copy without the parameters that the network has lost; it may be left without any."""
@@ -89,16 +83,18 @@ class ParameterMethod(Method):
     def problems(self, shapes: Shapes, model_name: str) -> list[str]:
         """Return why this does not fit a model: unknown parameters, wrong shapes."""
         problems = []
-        fitting = [name for name, shape in shapes.items() if self.shape_problem(name, shape) is None]
-        for name in self.named:
+        spelled: dict[str, str] = {}
+        for name, own in own_names(self.named, shapes).items():
             if name == EVERY_OTHER and isinstance(self.named, Mapping):
                 continue
-            own = resolve_name(name, shapes)
             if own is None:
+                fitting = [n for n, shape in shapes.items() if self.shape_problem(n, shape) is None]
                 near = did_you_mean(short_name(name), fitting)
                 problems.append(f"layer {name!r} is not in {model_name}.{near}")
             elif (problem := self.shape_problem(name, shapes[own])) is not None:
                 problems.append(f"{name!r} has shape {shapes[own]}; {problem}")
+            elif (other := spelled.setdefault(own, name)) != name:
+                problems.append(f"{other!r} and {name!r} are the same parameter: name it once.")
         return problems
 
     def shape_problem(self, name: str, shape: tuple[int, ...]) -> str | None:  # noqa: ARG002

@@ -10,9 +10,10 @@ def short_name(name: str) -> str:
     return ".".join(part for part in name.split(".") if part != "module")
 
 
-def resolve_name(name: str, names: Iterable[str]) -> str | None:
-    """Return the model's own name of a parameter; ``module`` is optional on both sides (SPEC 3)."""
-    return {short_name(own): own for own in names}.get(short_name(name))
+def own_names(names: Iterable[str], own: Iterable[str]) -> dict[str, str | None]:
+    """Return the model's own name of each of `names`, if it has one; ``module`` is optional on both sides (SPEC 3)."""
+    by_short_name = {short_name(name): name for name in own}
+    return {name: by_short_name.get(short_name(name)) for name in names}
 
 
 def layer_of(parameter: str) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from secateur.methods.method import Level, Method, Moment, Names, Pruner, Shapes, check_numbers
-from secateur.methods.names import resolve_name
+from secateur.methods.names import own_names
 from secateur.methods.ranking import (
     Norm,
     Side,
@@ -63,6 +63,11 @@ class RankedStructurePruner(Pruner):
         """Return the fraction to remove now."""
         raise NotImplementedError
 
+    @property
+    def removes_structures(self) -> bool:
+        """Whether anything goes at all, in the end."""
+        raise NotImplementedError
+
     def magnitudes(self, weight: Tensor, moment: Moment) -> Tensor:  # noqa: ARG002
         """Return the size of each structure of a weight."""
         if self.kwargs is not None:
@@ -97,7 +102,7 @@ class RankedStructurePruner(Pruner):
         problems = super().problems(shapes, model_name)
         if self.group_dependency == "Leader":
             dim = 0 if self.side == "filters" else 1
-            own = {name: resolve_name(name, shapes) for name in self.weights}
+            own = own_names(self.weights, shapes)
             sizes = {name: shapes[o][dim] for name, o in own.items() if o is not None and len(shapes[o]) > dim}
             if len(set(sizes.values())) > 1:
                 problems.append(
@@ -163,6 +168,11 @@ class RandomLevelStructures(RankedStructurePruner):
         if self.sparsity_range[0] > self.sparsity_range[1]:
             raise ValueError(f"sparsity_range must go from low to high, got {list(self.sparsity_range)}")
         return self
+
+    @property
+    @override
+    def removes_structures(self) -> bool:
+        return self.sparsity_range[1] > 0
 
     @override
     def sparsity(self, moment: Moment) -> float:

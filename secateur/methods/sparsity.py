@@ -28,6 +28,11 @@ class OneShot(Method):
         """Return the fraction to remove now."""
         return self.desired_sparsity
 
+    @property
+    def removes_structures(self) -> bool:
+        """Whether anything goes at all, in the end."""
+        return self.desired_sparsity > 0
+
 
 class Gradual(Method):
     """A sparsity that grows from epoch to epoch."""
@@ -47,6 +52,11 @@ class Gradual(Method):
         """Return the fraction to remove now."""
         assert isinstance(moment.epochs, range)
         return gradual_sparsity(self.initial_sparsity, self.final_sparsity, moment.epoch, moment.epochs)
+
+    @property
+    def removes_structures(self) -> bool:
+        """Whether anything goes at all, in the end."""
+        return True
 
     def epoch_problems(self, epochs: Epochs) -> list[str]:
         """Return why sparsity cannot grow over such epochs."""

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 
-from secateur.errors import ThinningError
+from secateur.errors import ScheduleError, ThinningError
 from secateur.methods import (
     Chance,
     Moment,
@@ -26,6 +26,7 @@ from secateur.methods import (
 from secateur.methods.elementwise import LevelPruner
 from secateur.methods.filters import FilterPruner
 from secateur.methods.learning_rates import PLATEAU
+from secateur.pruning.coupling import coupling_problems
 from secateur.pruning.masks import Masks
 from secateur.pruning.observation import ActivationObserver, folded, following_norms
 from secateur.results import Scores
@@ -80,6 +81,10 @@ class ScheduleEngine:
             spaces: The model's channel spaces, if they are known already.
             seed: Of pruners that draw.
             skip_unprunable: Leave layers alone that cannot be thinned safely, instead of refusing them.
+
+        Raises:
+            ScheduleError: Something is to be thinned after epoch 0 that cannot be.
+            ThinningError: The network cannot be traced.
         """
         self.kept = all_filters(model)
         self.removed_blocks: tuple[str, ...] = ()
@@ -104,6 +109,8 @@ class ScheduleEngine:
         self._epoch = 0
         self._is_pruned_before_training = False
         self._norms: dict[str, str] | None = None
+        self._check_what_is_thinned_later(num_epochs)
+        self._num_epochs = num_epochs
         self._observer = self._observe()
         self._rates = {
             policy.entry.name: lr_sequence(policy.entry.class_name, _lr_arguments(policy), base_lr, num_epochs)
@@ -122,6 +129,7 @@ class ScheduleEngine:
 
         Raises:
             ThinningError: What was pruned cannot be removed.
+            ScheduleError: Thinning has left a layer that a pruner cannot prune as it says.
             TrainingError: Weights are NaN, or are to be ranked by what only training shows.
         """
         self.on_epoch_begin(0)
@@ -201,6 +209,9 @@ class ScheduleEngine:
                 self._watch_plateau(policy, optimizer, validation)
             elif rates := self._rates.get(policy.entry.name, [])[epoch + 1 :]:
                 _set_rate(optimizer, rates[0])
+        if self._observer is not None and epoch == self._num_epochs - 1:
+            self._observer.close()  # the network goes on without hooks
+            self._observer = None
 
     def _acting(self, epoch: int) -> list[tuple[int, Policy]]:
         """Return the policies of an epoch, in order, each with its place in the schedule."""
@@ -218,6 +229,10 @@ class ScheduleEngine:
         assert isinstance(options, PruningOptions)
         if options.levels is not None:
             pruner = LevelPruner(levels=options.levels).for_model([n for n, _ in self._model.named_parameters()])
+        shapes = {name: tuple(parameter.shape) for name, parameter in self._model.named_parameters()}
+        if problems := pruner.problems(shapes, "the model"):  # thinning may have left what cannot be divided
+            what = f"{policy.entry.place}: pruner {policy.entry.name!r}, in epoch {epoch}"
+            raise ScheduleError(*(f"{what}: {problem}" for problem in problems))
         weights = {name: parameter.detach() for name, parameter in self._model.named_parameters()}
         if options.fold_batchnorm:
             weights |= folded(self._model, self._following_norms())
@@ -233,7 +248,7 @@ class ScheduleEngine:
         )
         masks = pruner.masks(moment)
         if (side := self._side_removed_of(pruner)) is not None:
-            masks = self._removable(masks, side)
+            masks = self._removable(masks, weights, side)
         self._masks.masks.update(masks)
 
     def _side_removed_of(self, pruner: Pruner) -> Side | None:
@@ -248,7 +263,7 @@ class ScheduleEngine:
         removers = [policy.entry.arguments for policy in self._schedule.of_kind("extension")]
         return side if any(isinstance(r, Remover) and side in r.sides for r in removers) else None
 
-    def _removable(self, masks: Mapping[str, Tensor], side: Side) -> dict[str, Tensor]:
+    def _removable(self, masks: Mapping[str, Tensor], weights: Mapping[str, Tensor], side: Side) -> dict[str, Tensor]:
         """Return masks of what can be removed: whole groups, and of no layer that cannot lose any."""
         reasons = unprunable(self._known_spaces(), side)
         hindered = {name: reason for name in masks if (reason := reasons.get(layer_of(name))) is not None}
@@ -259,7 +274,7 @@ class ScheduleEngine:
                 )
             self.skipped[name] = reason
         possible = {name: mask for name, mask in masks.items() if name not in hindered}
-        return whole_units(possible, dict(self._model.named_parameters()), self._known_spaces(), side)
+        return whole_units(possible, weights, self._known_spaces(), side)
 
     def _set_small_to_zero(self, policy: Policy, *, is_for_good: bool) -> None:
         regularizer = self._methods[policy.entry.name]
@@ -302,6 +317,19 @@ class ScheduleEngine:
                         self.kept[name] = tuple(self.kept[name][i] for i in indices.tolist())
                 self._spaces = thinned.spaces
         self._masks.follow_thinning()
+
+    def _check_what_is_thinned_later(self, num_epochs: int) -> None:
+        """Refuse what cannot be thinned in the middle of a training, hours later; epoch 0 comes before it anyway.
+
+        Where residual blocks go first, nobody knows yet which layers will share their channels.
+        """
+        extensions = self._schedule.of_kind("extension")
+        is_later = any(policy.acts_within(range(1, num_epochs)) for policy in extensions)
+        removes_blocks = any(isinstance(e.arguments, ResidualBlockRemover) for e in self._schedule.entries.values())
+        if not is_later or removes_blocks:
+            return
+        if problems := coupling_problems(self._schedule, self._methods, self._known_spaces(), num_epochs):
+            raise ScheduleError(*problems)
 
     def _known_spaces(self) -> Sequence[ChannelSpace]:
         if self._spaces is None:

@@ -20,14 +20,14 @@ from secateur.schedule.options import PruningOptions
 from secateur.schedule.schedule import Policy, Schedule
 
 
-def check_fit(schedule: Schedule, shapes: Shapes, model_name: str, num_epochs: int) -> None:
+def check_fit(schedule: Schedule, shapes: Shapes, model_name: str, num_epochs: int | None) -> None:
     """Check that what is pruned exists and can be pruned that way, that it happens, and that there are learning rates.
 
     Args:
         schedule: A schedule that is right in itself.
         shapes: Every parameter's shape, by name.
         model_name: For messages.
-        num_epochs: How long is trained; 0: only what fires in epoch 0 counts.
+        num_epochs: How long is trained; 0: only what fires in epoch 0 counts; None: as long as the schedule says.
 
     Raises:
         ScheduleError: With every problem.
@@ -43,18 +43,19 @@ def check_fit(schedule: Schedule, shapes: Shapes, model_name: str, num_epochs: i
     for policy in schedule.of_kind("lr_scheduler"):
         entry = policy.entry
         assert isinstance(entry.arguments, Mapping)
-        found = sequence_problems(entry.class_name, entry.arguments, num_epochs)
+        found = sequence_problems(entry.class_name, entry.arguments, 2 if num_epochs is None else num_epochs)
         problems += [f"{entry.place}: lr_scheduler {entry.name!r}: {entry.class_name} {p}." for p in found]
     problems += _purpose_problems(schedule)
     if problems:
         raise ScheduleError(*problems)
 
 
-def _policy_problems(policy: Policy, shapes: Shapes, model_name: str, num_epochs: int) -> Iterator[str]:
+def _policy_problems(policy: Policy, shapes: Shapes, model_name: str, num_epochs: int | None) -> Iterator[str]:
     if policy.entry.kind == "lr_scheduler":
         return  # a schedule may be longer than this training
-    if not any(0 <= epoch < max(num_epochs, 1) for epoch in policy.epochs):
-        yield f"never acts: its epochs begin at {min(policy.epochs)}, and training.epochs is {num_epochs}."
+    if num_epochs is not None and not policy.acts_within(range(max(num_epochs, 1))):
+        first = policy.epochs.start if isinstance(policy.epochs, range) else min(policy.epochs)
+        yield f"never acts: its epochs begin at {first}, and training.epochs is {num_epochs}."
     pruner = policy.entry.arguments
     if not isinstance(pruner, Pruner):
         return

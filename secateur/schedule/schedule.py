@@ -55,6 +55,10 @@ class Policy:
         """Return the epoch after which Distiller takes the policy to be over, which may not be one of its own."""
         return self.epochs.stop - 1 if isinstance(self.epochs, range) else self.epochs[-1]
 
+    def acts_within(self, epochs: range) -> bool:
+        """Tell whether the policy fires in one of `epochs`."""
+        return any(epoch in self.epochs for epoch in epochs)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:

@@ -5,8 +5,7 @@ A residual block can go if its shortcut is the identity: what is left is then wh
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from torch.func import functional_call
 
 from secateur.errors import ThinningError, did_you_mean
 from secateur.thinning.counting import observe, random_like
-from secateur.thinning.spaces import KINDS, ChannelSpace, Layer
+from secateur.thinning.spaces import ChannelSpace, Layer
 
 _TOLERANCE = 1e-4
 """Allowed max |network without blocks - network with silent blocks|, relative to the latter's largest value."""
@@ -151,11 +150,8 @@ def _put(model: nn.Module, name: str, module: nn.Module) -> None:
 
 def spaces_without(spaces: Sequence[ChannelSpace], blocks: Collection[str]) -> tuple[ChannelSpace, ...]:
     """Return the channel spaces of a network that has lost blocks: the others have fewer members."""
-    return tuple(_spaces_without(spaces, tuple(f"{name}." for name in blocks)))
-
-
-def _spaces_without(spaces: Sequence[ChannelSpace], prefixes: tuple[str, ...]) -> Iterator[ChannelSpace]:
-    for space in spaces:
-        members = {kind: tuple(m for m in getattr(space, kind) if not m.layer.startswith(prefixes)) for kind in KINDS}
-        if members["producers"] or members["carriers"]:
-            yield replace(space, **members)
+    prefixes = tuple(f"{name}." for name in blocks)
+    left = (
+        space.with_members((k, m) for k, m in space.members() if not m.layer.startswith(prefixes)) for space in spaces
+    )
+    return tuple(space for space in left if space.producers or space.carriers)

@@ -28,7 +28,7 @@ def count_macs(model: nn.Module, example_NCHW: Tensor) -> int:
 def observe(
     model: nn.Module, example_NCHW: Tensor, forward: Callable[[Tensor], Tensor] | None = None
 ) -> tuple[Tensor, Mapping[str, int]]:
-    """Run a network in eval mode; its own mode is kept.
+    """Run a network in eval mode; the mode of each of its modules is kept.
 
     Args:
         model: The network.
@@ -50,13 +50,15 @@ def observe(
     for name, module in model.named_modules():
         if isinstance(module, Layer):
             watch(name, module)
-    was_training = model.training
+    in_training = [module for module in model.modules() if module.training]
     try:
+        for module in in_training:
+            module.training = False
         with torch.no_grad():
-            model.eval()
             output = (forward or model)(example_NCHW)
     finally:
-        model.train(was_training)
+        for module in in_training:
+            module.training = True
         for handle in handles:
             handle.remove()
     return output, positions

@@ -9,7 +9,7 @@ group of them where a grouped convolution takes part. Tracing depends on the arc
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -33,11 +33,10 @@ class Member:
     units: Tensor
     """For each index of the layer's dimension, the unit of the space it belongs to (int64), or -1 for none."""
 
-    def without(self, keep_units: Tensor, keep_indices: Tensor | None) -> Member:
-        """Return what is left when units of the space (bool, True = keep), and indices of the dimension, are gone."""
+    def without(self, new_units: Tensor, keep_indices: Tensor | None) -> Member:
+        """Return what is left when indices of the dimension are gone, and each unit has a new number (the last: -1)."""
         left = self.units if keep_indices is None else self.units[keep_indices]
-        renumbered = keep_units.cumsum(0) - 1
-        return replace(self, units=torch.where(left < 0, left, renumbered[left]))
+        return replace(self, units=new_units[left])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,6 +62,20 @@ class ChannelSpace:
         for kind in KINDS:
             for member in getattr(self, kind):
                 yield kind, member
+
+    def with_members(self, members: Iterable[tuple[Kind, Member]]) -> ChannelSpace:
+        """Return the space with other members."""
+        found: dict[Kind, list[Member]] = {kind: [] for kind in KINDS}
+        for kind, member in members:
+            found[kind].append(member)
+        return replace(
+            self,
+            producers=tuple(found["producers"]),
+            carriers=tuple(found["carriers"]),
+            gates=tuple(found["gates"]),
+            elementwise=tuple(found["elementwise"]),
+            consumers=tuple(found["consumers"]),
+        )
 
 
 def trace_channel_spaces(model: nn.Module, example_NCHW: Tensor) -> tuple[ChannelSpace, ...]:
@@ -126,12 +139,10 @@ def _trace_chains(traced: nn.Module, example_NCHW: Tensor, reason: str) -> Itera
     covered: set[str] = set()
     for name, input_NCHW in inputs.items():
         for space in _trace(outermost[name], input_NCHW):
-            renamed = {
-                kind: tuple(replace(m, layer=f"{name}.{m.layer}") for m in getattr(space, kind)) for kind in KINDS
-            }
-            covered.update(m.layer for m in (*renamed["producers"], *renamed["carriers"]))
+            renamed = space.with_members((k, replace(m, layer=f"{name}.{m.layer}")) for k, m in space.members())
+            covered.update(member.layer for member in (*renamed.producers, *renamed.carriers))
             leaves = f"they leave {name!r}, and the network around it cannot be traced ({reason})"
-            yield replace(space, **renamed, obstacle=leaves if space.obstacle is not None else None)
+            yield replace(renamed, obstacle=leaves if space.obstacle is not None else None)
     for name, module in traced.named_modules():
         if isinstance(module, Layer) and name not in covered:
             num_filters = module.weight.shape[0]
@@ -266,7 +277,7 @@ def _empty_table(module: nn.Module, side: str) -> Tensor:
 def _space(
     model: nn.Module, tables: Mapping[tuple[str, str], Tensor], num_units: int, obstacle: str | None, gates: set[str]
 ) -> ChannelSpace:
-    members: dict[Kind, list[Member]] = {kind: [] for kind in KINDS}
+    members: list[tuple[Kind, Member]] = []
     for (side, layer), units in tables.items():
         module = model.get_submodule(layer)
         is_grouped = isinstance(module, nn.Conv2d) and module.groups > 1
@@ -280,12 +291,11 @@ def _space(
                 kind = "consumers"
             case _:
                 kind = "elementwise"
-        members[kind].append(Member(layer=layer, units=units))
-    if not members["producers"]:
-        obstacle = obstacle or "they are made, group by group, of an input that keeps its channels"
-    return ChannelSpace(
-        num_units=num_units, obstacle=obstacle, **{kind: tuple(found) for kind, found in members.items()}
-    )
+        members.append((kind, Member(layer=layer, units=units)))
+    space = ChannelSpace(num_units=num_units, producers=(), obstacle=obstacle).with_members(members)
+    if space.producers or obstacle is not None:
+        return space
+    return replace(space, obstacle="they are made, group by group, of an input that keeps its channels")
 
 
 class _UnionFind:

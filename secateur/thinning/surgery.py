@@ -158,11 +158,17 @@ def _cuts(spaces: Sequence[ChannelSpace], keeps: Sequence[Tensor | None]) -> Cut
 def _left(spaces: Sequence[ChannelSpace], keeps: Sequence[Tensor | None], cuts: Cuts) -> Iterator[ChannelSpace]:
     """Return the spaces of the thinned network."""
     for space, keep in zip(spaces, keeps, strict=True):
+        keys = [(_DIMENSIONS[kind], member.layer) for kind, member in space.members()]
+        if not any(key in cuts for key in keys):
+            yield space
+            continue
         keep_units = torch.ones(space.num_units, dtype=torch.bool) if keep is None else keep
-        members: dict[Kind, list[Member]] = {kind: [] for kind in _DIMENSIONS}
-        for kind, member in space.members():
-            members[kind].append(member.without(keep_units, cuts.get((_DIMENSIONS[kind], member.layer))))
-        yield replace(space, num_units=int(keep_units.sum()), **{kind: tuple(m) for kind, m in members.items()})
+        new_units = torch.cat([keep_units.cumsum(0) - 1, torch.tensor([-1])])  # -1, no unit, stays what it is
+        left = (
+            (kind, member.without(new_units, cuts.get(key)))
+            for (kind, member), key in zip(space.members(), keys, strict=True)
+        )
+        yield replace(space.with_members(left), num_units=int(keep_units.sum()))
 
 
 # --- cutting
@@ -190,7 +196,8 @@ def _silenced(model: nn.Module, cuts: Cuts) -> dict[str, Tensor]:
             continue
         module = model.get_submodule(layer)
         # Without a scale, only a mean of zero makes zeros of zeros.
-        tensors = dict(module.named_parameters(recurse=False)) or {"running_mean": module.get_buffer("running_mean")}
+        tensors: dict[str, Tensor] = dict(module.named_parameters(recurse=False))
+        tensors = tensors or {"running_mean": module.get_buffer("running_mean")}
         for name, tensor in tensors.items():
             values[f"{layer}.{name}"] = torch.zeros_like(tensor).index_copy(
                 0, indices.to(tensor.device), tensor.detach().index_select(0, indices.to(tensor.device))

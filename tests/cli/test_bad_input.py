@@ -30,7 +30,7 @@ def _check_refused(typed: Typed, folder: Path, message: str, code: int = 2) -> N
         ("serch.seed=1", "--set serch.seed=1: unknown key 'serch'. Did you mean 'search'"),
         ("search.seed=many", "'search.seed': .*got 'many'"),
         ("training.epochs", "expected key=value"),
-        ("model=resnet21_cifar", "unknown model 'resnet21_cifar'. Did you mean 'resnet20_cifar'"),
+        ("model=resnet21_cifar", "unknown model 'resnet21_cifar'. Did you mean 'resnet32_cifar'"),
         ("model=python:tests.flows.tiny:netwrk", "has no 'netwrk'. Did you mean 'network'"),
         ("dataset=digit", "there is no 'digit'. Did you mean 'digits'"),
         ("dataset=imagefolder:photos", "photos"),
@@ -149,7 +149,7 @@ def test_what_is_checked_before_a_sweep_is_checked_before_these(
     write_study(tmp_path, {"model": "resnet21_cifar"})
     message = "Did you mean 'study.yaml'"
     _check_refused(secateur(*command, "stydy.yaml", "--store", "store"), tmp_path, message)
-    message = "unknown model 'resnet21_cifar'. Did you mean 'resnet20_cifar'"
+    message = "unknown model 'resnet21_cifar'. Did you mean 'resnet32_cifar'"
     _check_refused(secateur(*command, "study.yaml", "--store", "store"), tmp_path, message)
 
 

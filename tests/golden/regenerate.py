@@ -44,9 +44,8 @@ def load_golden(name: str) -> Any:
 
 
 def original_vectors() -> list[Path]:
-    """Return the files of all visible vectors that are not copied; none, where the originals are not there."""
-    paths = sorted((ORIGINALS / "vectors").glob("*.json"))
-    return [path for path in paths if path.stem.split("__")[1] not in COPIED_VECTORS]
+    """Return the files of all visible vectors; none, where the originals are not there."""
+    return sorted((ORIGINALS / "vectors").glob("*.json"))
 
 
 def compact(vector: dict[str, Any]) -> dict[str, Any]:
@@ -71,19 +70,27 @@ def regenerate() -> None:
     """Write every copy anew."""
     if not ORIGINALS.is_dir():
         raise pytest.UsageError(f"--regen-golden: the originals are not in {ORIGINALS}.")
+    for name, content in copies().items():
+        _write(name, content)
+    shutil.copy(ORIGINALS / "weights" / "resnet20_cifar_pretrained.npz", HERE)
+
+
+def copies() -> dict[str, Any]:
+    """Return what is copied from the originals: name of the copy -> its content."""
+    found: dict[str, Any] = {}
     for network in COPIED_VECTORS:
         paths = sorted((ORIGINALS / "vectors").glob(f"*__{network}.json"))
         cases = [compact(json.loads(path.read_text())) for path in paths]
         for case in cases:
             del case["shapes"]  # parameters, MACs and logits tell as much
-        _write(f"distiller_{network}", cases)
+        found[f"distiller_{network}"] = cases
     table, triples = (json.loads((ORIGINALS / f"removed_counts{kind}.json").read_text()) for kind in ("", "_random"))
     rows = zip(table["f"], table["removed"], strict=True)
     triples += [[n, f, count] for f, row in rows for n, count in zip(table["n"], row, strict=True)]
-    _write("distiller_counts", [triple for triple in triples if triple[1] < 1])  # 1.0 is refused here
+    found["distiller_counts"] = [triple for triple in triples if triple[1] < 1]  # 1.0 is refused here
     for name in COPIED_FILES:
-        _write(f"distiller_{name}", _without(json.loads((ORIGINALS / f"{name}.json").read_text())))
-    shutil.copy(ORIGINALS / "weights" / "resnet20_cifar_pretrained.npz", HERE)
+        found[f"distiller_{name}"] = _without(json.loads((ORIGINALS / f"{name}.json").read_text()))
+    return found
 
 
 def _without(content: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -33,13 +34,10 @@ def rates_of(document: dict[str, Any], base_lr: float, losses: list[float]) -> l
     return rates
 
 
-@pytest.mark.parametrize("name", SEQUENCES)
-@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize(("name", "mode"), [*((name, "min") for name in SEQUENCES), ("plateau", "max")])
 def test_learning_rates_fall_as_distillers(name: str, mode: str) -> None:
-    case = SEQUENCES[name]
-    if mode == "max":
-        if name != "plateau":
-            pytest.skip("only a plateau is looked for in a metric")
+    case = copy.deepcopy(SEQUENCES[name])
+    if mode == "max":  # of top1, instead of the loss
         case["schedule"]["lr_schedulers"]["l"]["mode"] = "max"
     expected = case["lr_used_in_epoch"]
     # The losses are not among the golden data; these get no better after epoch 4, which gives Distiller's rates.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from secateur.errors import ThinningError
+from secateur.config.located import Located
+from secateur.errors import ScheduleError, ThinningError
 from secateur.methods import keep_mask
 from secateur.pruning import ScheduleEngine
 from secateur.results import Scores
-from secateur.schedule import Schedule
+from secateur.schedule import Schedule, parse_schedule
 from secateur.training import TrainingResult, TrainingSettings, train
 from tests.flows.tiny import SIZE, TinyNetwork
 from tests.schedule.documents import TEXT, THINNER, parse_text, pruner, schedule_of
@@ -189,6 +191,13 @@ def test_a_leader_decides_for_all() -> None:
     assert model(torch.randn(2, 3, SIZE, SIZE)).shape == (2, 3)
 
 
+def test_a_leader_decides_anew_from_what_is_left() -> None:
+    leader = pruner(COUPLED, 0.5, group_dependency="Leader")
+    model, engine = make_engine(schedule_of((leader, [0, 1]), (THINNER, [0, 1])))
+    run(model, engine)
+    assert {len(engine.kept[name.removesuffix(".weight")]) for name in COUPLED} == {2}  # 8 -> 4 -> 2
+
+
 def test_coupled_layers_must_agree() -> None:
     model, engine = make_engine(schedule_of((pruner(COUPLED[1:2]), [0]), (THINNER, [0])))
     with pytest.raises(
@@ -199,6 +208,24 @@ def test_coupled_layers_must_agree() -> None:
         engine.prune_before_training()
     assert model.get_submodule("blocks.0.conv2").out_channels == 8
     assert engine.kept["blocks.0.conv2"] == tuple(range(8))
+
+
+@pytest.mark.parametrize(
+    ("steps", "problem"),
+    [
+        ([(pruner(COUPLED[:1]), [1])], "pruner 'p0': the filters of conv1, blocks.1.conv2, blocks.0.conv2 can only go"),
+        ([(pruner(COUPLED), [1])], "the filters of conv1, blocks.1.conv2, blocks.0.conv2 can only go together"),
+        ([(pruner(["fc.weight"], group_type="Rows"), [0])], "the channels of .* can only go together"),
+    ],
+    ids=["one of them", "each in its own way", "channels"],
+)
+def test_what_cannot_be_thinned_later_is_refused_before_training(
+    steps: list[tuple[dict[str, Any], list[int]]], problem: str
+) -> None:
+    thin = "remove_channels" if "Rows" in str(steps) else "remove_filters"
+    with pytest.raises(ScheduleError, match=problem):
+        make_engine(schedule_of(*steps, (THINNER, [2]), thin=thin))
+    make_engine(schedule_of(*steps, (THINNER, [9]), thin=thin))  # behind the end of training
 
 
 def test_pruning_before_training_is_done_once() -> None:
@@ -257,3 +284,62 @@ def test_the_moments_come_in_distillers_order() -> None:
         moment for i in range(3) for moment in (f"minibatch {i} begins", "backward", "step", f"minibatch {i} ends")
     ]
     assert moments == ["epoch 0 begins", *minibatches, "epoch 0 ends"]
+
+
+# --- options of policies, beside the golden trainings
+
+
+def with_options(document: dict[str, Any], **options: Any) -> Schedule:
+    """Return a schedule whose first policy has `args`, and acts in epochs 0 and 1."""
+    document["policies"][0] = {"pruner": {"instance_name": "p0", "args": options}, "epochs": [0, 1]}
+    return parse_schedule(Located(value=document, source="s"))
+
+
+def of_pruners(*entries: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "pruners": {f"p{i}": entry for i, entry in enumerate(entries)},
+        "policies": [{"pruner": {"instance_name": f"p{i}"}, "epochs": [0]} for i in range(len(entries))],
+    }
+
+
+def test_copies_are_of_the_weights_before_any_mask() -> None:
+    """Also where two pruners mask, one after the other, before one forward pass."""
+    document = of_pruners(pruner([f"{FIRST}.weight"]), pruner([f"{SECOND}.weight"]))
+    model, engine = make_engine(with_options(document, use_double_copies=True, mask_on_forward_only=True))
+    dense = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    engine._schedule = replace(engine._schedule, policies=engine._schedule.policies[::-1])
+    engine.on_epoch_begin(0)
+    engine.on_minibatch_begin(0, 0, 1)
+    assert len(silent(model, FIRST)) == len(silent(model, SECOND)) == 4
+    engine.before_optimizer_step()
+    assert all(torch.equal(parameter, dense[name]) for name, parameter in model.named_parameters())
+
+
+def test_a_policys_levels_replace_the_pruners() -> None:
+    levels = {"class": "SparsityLevelParameterPruner", "levels": {f"module.{FIRST}.weight": 0.25}}
+    model, engine = make_engine(with_options(of_pruners(levels), levels={f"module.{SECOND}.weight": 0.5}))
+    engine.prune_before_training()
+    (name,) = engine.masks
+    assert name == f"{SECOND}.weight"
+    assert int((model.get_parameter(name) == 0).sum()) == model.get_parameter(name).numel() // 2
+
+
+def test_a_regularizers_threshold_leaves_a_pruners_mask() -> None:
+    regularizer = {"class": "L1Regularizer", "reg_regims": {f"{FIRST}.weight": 0.01}, "threshold_criteria": "Max"}
+    document = of_pruners(pruner([f"{FIRST}.weight"]))
+    document["regularizers"] = {"r": regularizer}
+    document["policies"].append({"regularizer": {"instance_name": "r", "args": {"keep_mask": True}}, "epochs": [0]})
+    model, engine = make_engine(parse_schedule(Located(value=document, source="s")))
+    run(model, engine, epochs=2)
+    zeros = (model.get_parameter(f"{FIRST}.weight") == 0).flatten(1)
+    assert int(zeros.all(1).sum()) == 4
+    assert int(zeros.sum()) > 4 * zeros.shape[1]  # and what the regularizer made small
+
+
+def test_activations_are_watched_while_training_and_no_longer() -> None:
+    mean = pruner([f"{FIRST}.weight"], **{"class": "ActivationMeanRankedFilterPruner"})
+    model, engine = make_engine(schedule_of((mean, [1]), (THINNER, [1])))
+    assert model.get_submodule("blocks.0.relu1")._forward_hooks
+    run(model, engine)
+    assert len(engine.kept[FIRST]) == 4
+    assert not model.get_submodule("blocks.0.relu1")._forward_hooks
