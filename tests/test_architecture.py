@@ -35,7 +35,7 @@ LAYERS = (
     {"secateur.thinning"},
     {"secateur.pruning", "secateur.training"},
     {"secateur.candidate"},
-    {"secateur.steps", "secateur.preflight"},
+    {"secateur.steps", "secateur.preflight", "secateur.analysis"},
     {"secateur.cli"},
 )
 """From the bottom up; a module imports from its own layer's packages and from those below."""
@@ -48,7 +48,7 @@ HOMES = {
     "minio": {"secateur.store"},
     "urllib3": {"secateur.store"},
     "torch_pruning": {"secateur.thinning.spaces"},
-    "onnx": {"secateur.export"},
+    "onnx": {"secateur.export", "secateur.analysis.onnx_layers"},
     "sklearn": {"secateur.datasets"},
     "torchvision": {"secateur.datasets", "secateur.models.zoos"},
     "timm": {"secateur.models.zoos"},

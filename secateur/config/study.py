@@ -290,10 +290,19 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
 def locate_study(path: Path, overrides: Sequence[str] = ()) -> tuple[Study, Located]:
     """Read a study, and where each of its values stands; see `load_study`."""
     document = load_yaml(path, StudyError)
+    document.value.setdefault("name", path.stem)
+    return complete_study(document, overrides, path.parent), document
+
+
+def complete_study(document: Located, overrides: Sequence[str], base: Path) -> Study:
+    """Make a study of a document, in which the overrides are then written down; paths are relative to `base`.
+
+    Raises:
+        StudyError: As `load_study`.
+    """
     for override in overrides:
         _override(document, override)
-    document.value.setdefault("name", path.stem)
-    return validate(Study, document, StudyError, base=path.parent), document
+    return validate(Study, document, StudyError, base=base)
 
 
 def parse_study(text: str, source: str) -> Study:
