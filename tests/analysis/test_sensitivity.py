@@ -22,8 +22,8 @@ from secateur.thinning import count_params
 from secateur.training import evaluate
 from tests.analysis.test_grouping import make_analysis, make_unit
 from tests.factories import make_device
-from tests.flows.conftest import Ended, Runs
 from tests.flows.tiny import DEVICE, NUM_CLASSES, SIZE, images, network
+from tests.runs import Ended, Runs
 
 MODEL = "python:tests.flows.tiny:network"
 DATASET = "python:tests.flows.tiny:images"

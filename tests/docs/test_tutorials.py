@@ -15,8 +15,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from secateur.models import create_model
-from tests.flows.conftest import Runs
 from tests.flows.tiny import DEVICE, NUM_CLASSES, SIZE, network
+from tests.runs import Runs
 
 ROOT = Path(__file__).parents[2]
 TUTORIAL = ROOT / "docs" / "tutorials" / "your-own-model.md"
