@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow check format lock clean
+.PHONY: help install demo test slow golden check format lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -28,6 +28,10 @@ test: install ## Run the default tests
 
 slow: install ## Run the tests that take minutes
 	$(BIN)/pytest -m slow -n auto --dist loadfile
+
+golden: install ## Compare with all that the real Distiller computed (../shared/golden)
+	@test -d ../shared/golden/distiller || { echo "make golden: ../shared/golden/distiller is not here"; exit 1; }
+	$(BIN)/pytest tests/golden -m 'not gpu and not device'
 
 check: install ## Formatting, lint, types
 	$(BIN)/ruff format --check .

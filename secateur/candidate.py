@@ -202,10 +202,13 @@ class Workshop:
                 base_lr=training.lr,
                 num_epochs=training.epochs,
                 spaces=_channel_spaces(self.study.model, dense.num_classes, self.splits.input_size),
+                seed=self.study.search.seed,
+                skip_unprunable=self.study.skip_unprunable,
             )
             engine.prune_before_training()
         settings = training.model_dump() if training.epochs else {}
-        pruning = {"kept": engine.kept, "masked": engine.masked, "later": _later(schedule, training)}
+        masks = {name: _digest_of(mask) for name, mask in engine.masks.items()}
+        pruning = {"kept": engine.kept, "masked": masks, "later": _later(schedule, training)}
         identity = self._identity(unpruned_key, settings, pruning)
         if (earlier := self._reuse(identity)) is not None:
             return earlier, True
@@ -216,7 +219,13 @@ class Workshop:
             with watch.phase("train"):
                 result = self._train(dense.module, training, engine)
             epochs, validation = epochs + result.epochs, result.validation
-        network = Network(module=dense.module, arch=dense.arch, num_classes=dense.num_classes, kept=engine.kept)
+        network = Network(
+            module=dense.module,
+            arch=dense.arch,
+            num_classes=dense.num_classes,
+            kept=engine.kept,
+            removed_blocks=engine.removed_blocks,
+        )
         return self._finish(network, identity, epochs, validation, watch), False
 
     def test(self, checkpoint: str, now: str) -> TestScores:
@@ -352,9 +361,12 @@ def _num_filters(model: str, num_classes: int) -> dict[str, int]:
 
 def _later(schedule: Schedule, training: Training) -> Any:
     """Return what of a schedule can still matter after the first minibatch."""
-    pruners = schedule.of_kind("pruner") + schedule.of_kind("extension")
-    if any(0 < epoch < training.epochs for policy in pruners for epoch in policy.epochs):
-        return schedule.document
+    for policy in schedule.policies:
+        # A regularizer, and most options of a pruner, act in every minibatch.
+        acts_later = policy.entry.kind == "regularizer" or policy.options.model_fields_set
+        epochs = range(0 if acts_later else 1, training.epochs)
+        if policy.entry.kind != "lr_scheduler" and policy.acts_within(epochs):
+            return schedule.document
     rates = schedule.of_kind("lr_scheduler") if training.epochs > 1 else []
     return [(p.entry.class_name, p.entry.arguments, [e for e in p.epochs if e < training.epochs]) for p in rates]
 
@@ -364,6 +376,10 @@ def _cosine(epochs: int) -> Schedule:
     document["lr_schedulers"]["cosine"]["T_max"] = max(epochs, 1)
     document["policies"][0]["ending_epoch"] = max(epochs, 1)
     return parse_schedule(Located(value=document, source="the baseline's schedule"))
+
+
+def _digest_of(mask: Tensor) -> str:
+    return hashlib.sha256(mask.cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
 def _digest_of_state(module: nn.Module) -> str:

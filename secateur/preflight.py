@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -18,6 +18,9 @@ from secateur.references import resolve
 from secateur.resources import here_or_shipped
 from secateur.steps.source import find_study, is_file_name
 from secateur.store import StudyFiles, open_store
+
+_NUM_CLASSES = 10
+"""Whether there is such a model does not depend on it."""
 
 
 def find_checked(study: str, store: str, overrides: Sequence[str] = ()) -> tuple[StudyFiles, Study]:
@@ -51,17 +54,35 @@ def check_before_work(study: Study, document: Located, *, is_device_here: bool =
     Raises:
         InputError: With every problem, each at its file and line.
     """
-    checks: dict[Location, Callable[[], object]] = {
+    schedule: dict[Location, Callable[[], object]] = {
         ("search", "parameters"): lambda: check_study(study),
-        ("dataset",): lambda: check_dataset(study.dataset),
         ("model",): lambda: check_against_model(study),
     }
+    _run(schedule | _ingredients(study, is_device_here=is_device_here), document)
+
+
+def check_ingredients(study: Study, document: Located, *, is_device_here: bool) -> None:
+    """Check all that a study names but its schedule; see `check_before_work`.
+
+    Raises:
+        InputError: With every problem, each at its place.
+    """
+    model: dict[Location, Callable[[], object]] = {("model",): lambda: create_model(study.model, _NUM_CLASSES)}
+    _run(model | _ingredients(study, is_device_here=is_device_here), document)
+
+
+def _ingredients(study: Study, *, is_device_here: bool) -> dict[Location, Callable[[], object]]:
+    checks: dict[Location, Callable[[], object]] = {("dataset",): lambda: check_dataset(study.dataset)}
     if (weights := study.weights) is not None:
         checks["weights",] = lambda: _check_weights(study, weights)
     if (evaluation := study.evaluation) is not None:
         checks["evaluation",] = lambda: resolve(evaluation, StudyError)
     if is_device_here:
         checks["device",] = lambda: benchmark.describe(study.device)
+    return checks
+
+
+def _run(checks: Mapping[Location, Callable[[], object]], document: Located) -> None:
     problems: dict[str, str] = {}  # each once: weights cannot be checked either, where the model is unknown
     for location, check in checks.items():
         try:
@@ -78,4 +99,4 @@ def check_before_work(study: Study, document: Located, *, is_device_here: bool =
 def _check_weights(study: Study, weights: Path) -> None:
     """Check that weights fit the model, whatever number of classes they are for."""
     with torch.random.fork_rng():
-        load_weights(create_model(study.model, num_classes_of(weights)), weights)
+        load_weights(create_model(study.model, num_classes_of(study.model, weights)), weights)

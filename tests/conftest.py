@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from flows.embedded_server import EmbeddedServer
 from tests.golden.regenerate import regenerate
+from tests.runs import ROOT, Runs
 from tests.s3_server import s3_service
 
 # Two threads on a busy machine wait for one another at every operation: tiny networks are faster with one.
@@ -47,3 +49,19 @@ def prefect_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
     server.wait()
     yield {"PREFECT_API_URL": f"{server.url}/api", "PREFECT_HOME": str(home), "DO_NOT_TRACK": "1"}
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def runs(prefect_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    """Provide a warm process whose commands use one real Prefect server."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "SECATEUR_STORE"},
+        **prefect_environment,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "SECATEUR_CACHE": str(tmp_path_factory.mktemp("cache")),
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # as a command sets it before it imports Prefect
+    }
+    runs = Runs(environment, tmp_path_factory.mktemp("runs"))
+    yield runs
+    runs.close()

@@ -27,11 +27,12 @@ ISLANDS = {
 LAYERS = (
     {"secateur.errors"},
     {"secateur.config", "secateur.results", "secateur.progress", "secateur.resources", "secateur.references"},
-    {"secateur.schedule", "secateur.models", "secateur.datasets"},
+    {"secateur.methods", "secateur.models", "secateur.datasets"},
+    {"secateur.schedule"},
     {"secateur.thinning"},
     {"secateur.pruning", "secateur.training"},
     {"secateur.candidate"},
-    {"secateur.steps", "secateur.preflight"},
+    {"secateur.steps", "secateur.preflight", "secateur.analysis"},
     {"secateur.cli"},
 )
 """From the bottom up; a module imports from its own layer's packages and from those below."""
@@ -44,9 +45,10 @@ HOMES = {
     "minio": {"secateur.store"},
     "urllib3": {"secateur.store"},
     "torch_pruning": {"secateur.thinning.spaces"},
-    "onnx": {"secateur.export"},
+    "onnx": {"secateur.export", "secateur.analysis.onnx_layers"},
     "sklearn": {"secateur.datasets"},
-    "torchvision": {"secateur.datasets"},
+    "torchvision": {"secateur.datasets", "secateur.models.zoos"},
+    "timm": {"secateur.models.zoos"},
     "plotly": {"secateur.report"},
     "matplotlib": {"secateur.report"},
 }
@@ -56,6 +58,7 @@ MAY_DEFER = {
     "secateur.cli": "--help answers at once",
     "secateur.benchmark.runner.device": "has one of two OpenVINO interfaces, or says that there is none",
     "secateur.search.proposer": "only a Bayesian search needs Ax",
+    "secateur.models.zoos": "timm is an extra",
     "flows.local_run": "Prefect reads its settings when it is imported",
     "flows.server_process": "Prefect reads its settings when it is imported",
 }

@@ -287,7 +287,10 @@ def test_a_checked_study_holds_its_schedule(tmp_path: Path) -> None:
     [
         ({"pruner_0__desired_sparsity": {"min": 0, "max": 1.0}}, r"desired_sparsity must be in \[0, 1\), got 1.0"),
         ({"pruner_0__desired_sparsity": {"min": -0.5, "max": 0.5}}, r"must be in \[0, 1\), got -0.5"),
-        ({"pruner_0__group_type": {"values": ["Filters", "Blocks"]}}, "group_type input should be .* got 'Blocks'"),
+        (
+            {"pruner_0__group_type": {"values": ["Filters", "Blocks"]}},
+            "kwargs: {block_shape: .* belongs to 'group_type: Blocks'",
+        ),
         ({"pruner__desired_sparsity": {"min": 0, "max": 0.5}}, "no parameter 'pruner.desired_sparsity'. Did you mean"),
     ],
 )

@@ -98,3 +98,11 @@ def test_outputs_may_differ_by_a_ten_thousandth_of_the_largest(got: list[list[fl
     else:
         with pytest.raises(ExportError, match=r"tolerance 0\.01"):
             check_parity(expected_NK, got_NK)
+
+
+def test_a_pooling_with_a_ceiling_that_says_nothing_is_exported() -> None:
+    """As GoogLeNet has it: ONNX's reference evaluator would get its size wrong."""
+    model = nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1, ceil_mode=True), nn.Conv2d(3, 2, 1), nn.Flatten())
+    pooling = onnx.load_model_from_string(export_onnx(model, 8)).graph.node[0]
+    assert pooling.op_type == "MaxPool"
+    assert [attribute.i for attribute in pooling.attribute if attribute.name == "ceil_mode"] in ([], [0])

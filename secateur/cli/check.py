@@ -8,7 +8,7 @@ from secateur.cli.output import say
 from secateur.config import locate_study
 from secateur.config.located import load_yaml
 from secateur.errors import InputError
-from secateur.models import create_model
+from secateur.models import create_model, default_num_classes
 from secateur.preflight import check_before_work
 from secateur.resources import here_or_shipped
 from secateur.schedule import check_fit, load_schedule
@@ -24,9 +24,9 @@ def check(path: Path, model_name: str | None) -> None:
     if "policies" in load_yaml(path, InputError).value:
         schedule = load_schedule(path)
         if model_name is not None:
-            model = create_model(model_name, num_classes=10)
+            model = create_model(model_name, default_num_classes(model_name))
             shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-            check_fit(schedule, shapes, model_name, num_epochs=0)
+            check_fit(schedule, shapes, model_name, num_epochs=None)
         say(f"{path}: a schedule, and right: {len(schedule.entries)} entries, {len(schedule.policies)} policies.")
         return
     study, document = locate_study(path)

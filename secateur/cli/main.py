@@ -28,6 +28,19 @@ StoreUrl = Annotated[
     str, typer.Option("--store", envvar="SECATEUR_STORE", metavar="URL", help="A folder, or s3://bucket/prefix.")
 ]
 Device = Annotated[str, typer.Option("--device", help="A device profile: its name or file.")]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="As in a study, such as torchvision:mobilenet_v2.")]
+DatasetName = Annotated[str, typer.Option("--dataset", help="As in a study: digits, imagefolder:PATH, ...")]
+Weights = Annotated[Path | None, typer.Option(help="safetensors, npz or pt; absent: the network is trained first.")]
+MeasuredOn = Annotated[
+    str | None, typer.Option("--device", help="A device profile: measure latency, too. [default: not measured]")
+]
+Sparsity = Annotated[
+    list[float], typer.Option(help="Fraction of filters to remove; may be repeated.", show_default="0.1 to 0.9")
+]
+Folder = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="[default: runs/<model>]")]
+_SPARSITIES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+"""Li et al. 2017 prune 10 to 90 % of each layer's filters (figure 2b)."""
+_MODEL_HELP = "resnet56_cifar, torchvision:NAME, timm:NAME, python:package.module:factory."
 _STORE = "runs/.store"
 _INTERRUPTED = 130
 """What typer exits with after Ctrl-C, as shells do."""
@@ -127,18 +140,84 @@ def report(study: Study, store: StoreUrl = _STORE, json: Json = False) -> None:
 
 @app.command()
 def prune(
-    model: Annotated[str, typer.Option(help="resnet20_cifar, resnet56_cifar, or python:package.module:factory.")],
+    model: Annotated[str, typer.Option(help=_MODEL_HELP)],
     schedule: Annotated[Path, typer.Option(help="A Distiller compression schedule.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where model.onnx and model.safetensors go.")],
     weights: Annotated[Path | None, typer.Option(help="safetensors, npz or pt; absent: random weights.")] = None,
-    num_classes: Annotated[int | None, typer.Option(min=2, help="By default what the weights have, or 10.")] = None,
-    input_size: Annotated[int, typer.Option(min=8, help="Height and width of the images.")] = 32,
+    num_classes: Annotated[int | None, typer.Option(min=2, help="By default what the weights have.")] = None,
+    input_size: Annotated[
+        int | None, typer.Option(min=8, help="Height and width of the images; by default the model's usual size.")
+    ] = None,
+    skip_unprunable: Annotated[
+        bool, typer.Option("--skip-unprunable", help="Leave layers alone that cannot be thinned safely.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Prune one network as a schedule says, and export it; nothing is trained."""
     from secateur.cli.prune import prune as run
 
-    run(model, schedule, out, weights, num_classes, input_size, as_json=json)
+    run(model, schedule, out, weights, num_classes, input_size, skip_unprunable=skip_unprunable, as_json=json)
+
+
+@app.command()
+def sensitivity(
+    model: Model,
+    dataset: DatasetName,
+    weights: Weights = None,
+    device: MeasuredOn = None,
+    sparsity: Sparsity = _SPARSITIES,
+    out: Folder = None,
+    overrides: Set = [],  # noqa: B006
+    store: StoreUrl = _STORE,
+    json: Json = False,
+) -> None:
+    """Prune each layer alone, without retraining, and see what it costs; the same command goes on where it ended."""
+    from secateur.cli.analysis import Request
+    from secateur.cli.analysis import sensitivity as run
+
+    run(Request(model, dataset, weights, device, sparsity, overrides, out, store), as_json=json)
+
+
+@app.command()
+def groups(
+    model: Model,
+    dataset: DatasetName,
+    weights: Weights = None,
+    device: MeasuredOn = None,
+    sparsity: Sparsity = _SPARSITIES,
+    num_groups: Annotated[
+        int | None,
+        typer.Option("--groups", min=1, max=8, help="Of layers that are pruned one by one. [default: 3 to 8]"),
+    ] = None,
+    out: Folder = None,
+    overrides: Set = [],  # noqa: B006
+    store: StoreUrl = _STORE,
+    json: Json = False,
+) -> None:
+    """Group layers of like sensitivity: writes a compression schedule, and a study of few parameters."""
+    from secateur.cli.analysis import Request
+    from secateur.cli.analysis import groups as run
+
+    run(Request(model, dataset, weights, device, sparsity, overrides, out, store), num_groups, as_json=json)
+
+
+@app.command()
+def inspect(
+    network: Annotated[str, typer.Argument(metavar="MODEL|CHECKPOINT|ONNX", help="A model's name, or a file.")],
+    reference: Annotated[
+        str | None, typer.Option(help="The same network before it was pruned: a model or file.")
+    ] = None,
+    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw which weights are zero.")] = None,
+    num_classes: Annotated[int | None, typer.Option(min=2, help="Of a model; by default as usual for it.")] = None,
+    input_size: Annotated[
+        int | None, typer.Option(min=8, help="Height and width of the images; by default as usual for the model.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show a network's layers: shapes, parameters, MACs, sparsity, bytes."""
+    from secateur.cli.inspect_network import inspect as show
+
+    show(network, reference, png, num_classes, input_size, as_json=json)
 
 
 @app.command()

@@ -10,13 +10,11 @@ import torch
 from secateur.cli.output import print_json, print_table, say
 from secateur.errors import InputError
 from secateur.export import export_onnx
-from secateur.models import create_model, load_weights, num_classes_of
+from secateur.models import create_model, default_input_size, default_num_classes, load_weights, num_classes_of
 from secateur.pruning import ScheduleEngine
 from secateur.resources import here_or_shipped
 from secateur.schedule import check_fit, load_schedule
 from secateur.thinning import Network, all_filters, count_macs, count_params, save_network
-
-_DEFAULT_NUM_CLASSES = 10
 
 
 def prune(
@@ -25,8 +23,9 @@ def prune(
     out: Path,
     weights: Path | None,
     num_classes: int | None,
-    input_size: int,
+    input_size: int | None,
     *,
+    skip_unprunable: bool,
     as_json: bool,
 ) -> None:
     """Prune, thin and export a network; print what is left of it.
@@ -37,20 +36,30 @@ def prune(
     """
     schedule = load_schedule(here_or_shipped(schedule_path))
     torch.manual_seed(0)
-    num_classes = num_classes or (_DEFAULT_NUM_CLASSES if weights is None else num_classes_of(weights))
+    if num_classes is None:
+        num_classes = default_num_classes(model_name) if weights is None else num_classes_of(model_name, weights)
     model = create_model(model_name, num_classes)
     check_fit(schedule, {n: tuple(p.shape) for n, p in model.named_parameters()}, model_name, num_epochs=0)
     if weights is not None:
         load_weights(model, weights)
     before = all_filters(model)
+    input_size = input_size or default_input_size(model_name)
     example_NCHW = torch.zeros(1, 3, input_size, input_size)
-    engine = ScheduleEngine(model, schedule, example_NCHW, base_lr=0.1, num_epochs=0)
+    engine = ScheduleEngine(model, schedule, example_NCHW, base_lr=0.1, num_epochs=0, skip_unprunable=skip_unprunable)
     engine.prune_before_training()
-    network = Network(module=model.eval(), arch=model_name, num_classes=num_classes, kept=engine.kept)
+    network = Network(
+        module=model.eval(),
+        arch=model_name,
+        num_classes=num_classes,
+        kept=engine.kept,
+        removed_blocks=engine.removed_blocks,
+    )
     files = {"model.onnx": export_onnx(model, input_size), "model.safetensors": save_network(network)}
     _write(out, files)
     document: dict[str, Any] = {
         "layers": {n: {"num_filters": len(before[n]), "kept": list(kept)} for n, kept in engine.kept.items()},
+        "removed_blocks": list(engine.removed_blocks),
+        "skipped": engine.skipped,
         "num_params": count_params(model),
         "macs": count_macs(model, example_NCHW),
         "onnx": str(out / "model.onnx"),
@@ -59,6 +68,8 @@ def prune(
     if as_json:
         print_json(document)
         return
+    for name, reason in engine.skipped.items():
+        say(f"{name} was left alone: {reason}.")
     if weights is None:
         say("No --weights were given: the weights are random.")
     rows = [(n, layer["num_filters"], len(layer["kept"])) for n, layer in document["layers"].items()]

@@ -234,7 +234,7 @@ class Study(_Frozen):
     """One search, complete. `schedule` and `device` may stand in files of their own or here."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
-    model: str = Field(description="resnet20_cifar, resnet56_cifar, or python:package.module:factory.")
+    model: str = Field(description="resnet56_cifar, torchvision:NAME, timm:NAME, python:package.module:factory.")
     weights: FilePath | None = Field(None, description="safetensors, npz or pt; absent: the baseline flow trains them.")
     dataset: Dataset
     schedule: ScheduleSource = Field(description="A Distiller compression schedule.")
@@ -245,6 +245,7 @@ class Study(_Frozen):
     training: Training = Training()
     baseline: Training = Training(epochs=30)
     budget: Budget = Budget()
+    skip_unprunable: bool = Field(False, description="Leave layers alone that cannot be thinned safely.")
     evaluation: Annotated[str, AfterValidator(_check_python_reference)] | None = Field(
         None, description="python:package.module:function, called as function(model, loader) -> {metric: number}."
     )
@@ -289,10 +290,19 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
 def locate_study(path: Path, overrides: Sequence[str] = ()) -> tuple[Study, Located]:
     """Read a study, and where each of its values stands; see `load_study`."""
     document = load_yaml(path, StudyError)
+    document.value.setdefault("name", path.stem)
+    return complete_study(document, overrides, path.parent), document
+
+
+def complete_study(document: Located, overrides: Sequence[str], base: Path) -> Study:
+    """Make a study of a document, in which the overrides are then written down; paths are relative to `base`.
+
+    Raises:
+        StudyError: As `load_study`.
+    """
     for override in overrides:
         _override(document, override)
-    document.value.setdefault("name", path.stem)
-    return validate(Study, document, StudyError, base=path.parent), document
+    return validate(Study, document, StudyError, base=base)
 
 
 def parse_study(text: str, source: str) -> Study:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from secateur.errors import ModelError, did_you_mean
+from secateur.models.registry import create_model, default_num_classes
 
 # What numpy, zipfile, safetensors and torch raise for bytes they cannot make sense of.
 _DAMAGED = (
@@ -27,6 +28,9 @@ _DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
 )
+
+_AUXILIARY_HEADS = ("aux1.", "aux2.", "AuxLogits.")
+"""Of torchvision's GoogLeNet and Inception."""
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
@@ -69,7 +73,7 @@ def _is_entry(item: tuple[object, object]) -> bool:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Load weights that fit `model` exactly.
+    """Load weights that fit `model` exactly; heads that only served training (see `zoos`) may be left over.
 
     Raises:
         ModelError: See `load_state`; or a name is missing or unknown, or a shape differs.
@@ -83,18 +87,27 @@ def load_weights(model: nn.Module, path: Path) -> None:
                 problems.append(f"{name!r} is missing")
         elif state[name].shape != tensor.shape:
             problems.append(f"{name!r} has shape {tuple(state[name].shape)}, expected {tuple(tensor.shape)}")
-    problems += [f"{name!r} is not in the model.{did_you_mean(name, own)}" for name in state if name not in own]
+    unknown = (name for name in state if name not in own and not name.startswith(_AUXILIARY_HEADS))
+    problems += [f"{name!r} is not in the model.{did_you_mean(name, own)}" for name in unknown]
     if problems:
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise ModelError(f"weights {path} do not fit the model: {'; '.join(problems[:3])}{more}.")
     model.load_state_dict({name: state.get(name, tensor) for name, tensor in own.items()})
 
 
-def num_classes_of(path: Path, default: int = 10) -> int:
-    """Return how many classes a weights file is for: the width of its last linear layer; `default` if it has none.
+def num_classes_of(model_name: str, path: Path) -> int:
+    """Return how many classes a model's weights are for; the model's usual number if they do not tell.
+
+    The head is where the weights differ from the model with its usual number of classes in their first dimension.
 
     Raises:
-        ModelError: See `load_state`.
+        ModelError: See `load_state` and `create_model`.
     """
-    widths = [tensor.shape[0] for tensor in load_state(path).values() if tensor.dim() == 2]
-    return widths[-1] if widths else default
+    state, usual = load_state(path), default_num_classes(model_name)
+    with torch.random.fork_rng():
+        own = create_model(model_name, usual).state_dict()
+    for name, tensor in own.items():
+        found = state.get(name, tensor)
+        if tensor.dim() > 0 and len(tensor) == usual != len(found) and found.shape[1:] == tensor.shape[1:]:
+            return len(found)
+    return usual

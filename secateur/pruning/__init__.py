@@ -1,6 +1,5 @@
-"""Pruning: which filters and channels go, and when."""
+"""Pruning: a compression schedule at work on a network."""
 
 from secateur.pruning.engine import ScheduleEngine
-from secateur.pruning.ranking import count_removed, keep_mask, rank_structures
 
-__all__ = ["ScheduleEngine", "count_removed", "keep_mask", "rank_structures"]
+__all__ = ["ScheduleEngine"]

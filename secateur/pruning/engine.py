@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import Optimizer, lr_scheduler
 
-from secateur.pruning.ranking import Norm, Side, keep_mask
+from secateur.errors import ScheduleError, ThinningError
+from secateur.methods import (
+    Chance,
+    Moment,
+    ParameterMethod,
+    Pruner,
+    RankedStructurePruner,
+    Regularizer,
+    Remover,
+    ResidualBlockRemover,
+    Side,
+    layer_of,
+    lr_sequence,
+)
+from secateur.methods.elementwise import LevelPruner
+from secateur.methods.filters import FilterPruner
+from secateur.methods.learning_rates import PLATEAU
+from secateur.pruning.coupling import coupling_problems
+from secateur.pruning.masks import Masks
+from secateur.pruning.observation import ActivationObserver, folded, following_norms
 from secateur.results import Scores
-from secateur.schedule import Entry, RankedStructurePruner, Remover, Schedule, lr_sequence, resolve_name
-from secateur.thinning import ChannelSpace, all_filters, thin, trace_channel_spaces
+from secateur.schedule import Policy, PruningOptions, RegularizationOptions, Schedule
+from secateur.thinning import (
+    ChannelSpace,
+    all_filters,
+    choose_blocks,
+    find_residual_blocks,
+    remove_blocks,
+    spaces_without,
+    thin,
+    trace_channel_spaces,
+    unprunable,
+    whole_units,
+)
 
 
 class ScheduleEngine:
-    """Prunes, masks, thins and sets learning rates as a schedule says; the trainer's callbacks.
+    """Prunes, masks, thins, regularizes and sets learning rates as a schedule says; the trainer's callbacks.
 
     Masks are computed when an epoch begins, and applied when its first minibatch does: so all pruners of an epoch see
     the weights as they were. They are applied again after every optimizer step. Two pruners on one weight do not
@@ -23,6 +54,8 @@ class ScheduleEngine:
 
     Attributes:
         kept: Convolution -> indices, into its filters before any pruning, of those it still has.
+        removed_blocks: Residual blocks that are an identity now.
+        skipped: Parameters that were left alone although a pruner names them -> why.
     """
 
     def __init__(
@@ -34,6 +67,8 @@ class ScheduleEngine:
         base_lr: float,
         num_epochs: int,
         spaces: Sequence[ChannelSpace] | None = None,
+        seed: int = 0,
+        skip_unprunable: bool = False,
     ) -> None:
         """Prepare to run `schedule` on `model`.
 
@@ -44,117 +79,287 @@ class ScheduleEngine:
             base_lr: Learning rate that LR schedulers start from.
             num_epochs: Epochs of training.
             spaces: The model's channel spaces, if they are known already.
+            seed: Of pruners that draw.
+            skip_unprunable: Leave layers alone that cannot be thinned safely, instead of refusing them.
+
+        Raises:
+            ScheduleError: Something is to be thinned after epoch 0 that cannot be.
+            ThinningError: The network cannot be traced.
         """
         self.kept = all_filters(model)
+        self.removed_blocks: tuple[str, ...] = ()
+        self.skipped: dict[str, str] = {}
         self._model = model
         self._schedule = schedule
         self._example_NCHW = example_NCHW
         self._spaces = spaces
+        self._skip_unprunable = skip_unprunable
+        self._chance = Chance(seed=seed)
         self._optimizer: Optimizer | None = None
-        """Known once it has momentum, which is trimmed when the network is thinned."""
-        self._masks: dict[str, tuple[int, Tensor]] = {}
-        """Parameter -> (dimension, True = keep)."""
-        self._begun: set[int] = set()
-        self._rates = {
-            policy.entry.name: lr_sequence(policy.entry.class_name, _lr_arguments(policy.entry), base_lr, num_epochs)
-            for policy in schedule.of_kind("lr_scheduler")
+        """Known once training began; its momentum is trimmed when the network is thinned."""
+        self._masks = Masks(model)
+        names = [name for name, _ in model.named_parameters()]
+        methods = {name: entry.arguments for name, entry in schedule.entries.items()}
+        self._methods = {
+            name: method.for_model(names) for name, method in methods.items() if isinstance(method, ParameterMethod)
         }
+        self._memories: dict[str, dict[str, Any]] = {name: {} for name in self._methods}
+        self._started: set[int] = set()
+        """Policies, by place in the schedule, that acted in an earlier epoch."""
+        self._epoch = 0
+        self._is_pruned_before_training = False
+        self._norms: dict[str, str] | None = None
+        self._check_what_is_thinned_later(num_epochs)
+        self._num_epochs = num_epochs
+        self._observer = self._observe()
+        self._rates = {
+            policy.entry.name: lr_sequence(policy.entry.class_name, _lr_arguments(policy), base_lr, num_epochs)
+            for policy in schedule.of_kind("lr_scheduler")
+            if policy.entry.class_name != PLATEAU
+        }
+        self._plateaus: dict[str, lr_scheduler.ReduceLROnPlateau] = {}
 
     @property
-    def masked(self) -> dict[str, tuple[int, tuple[int, ...]]]:
-        """Parameter -> (dimension, indices) of what is kept at zero, since it is not removed, or not yet."""
-        return {name: (dim, tuple((~mask).nonzero().flatten().tolist())) for name, (dim, mask) in self._masks.items()}
+    def masks(self) -> Mapping[str, Tensor]:
+        """Parameter -> bool tensor of its shape, False = kept at zero, since it is not removed, or not yet."""
+        return self._masks.masks
 
     def prune_before_training(self) -> None:
         """Do what the schedule says for the first minibatch of epoch 0; training then goes on from there.
 
         Raises:
             ThinningError: What was pruned cannot be removed.
+            ScheduleError: Thinning has left a layer that a pruner cannot prune as it says.
+            TrainingError: Weights are NaN, or are to be ranked by what only training shows.
         """
         self.on_epoch_begin(0)
         self.on_minibatch_begin(0, 0, 1)
+        self._is_pruned_before_training = True
+
+    def on_training_begin(self, optimizer: Optimizer) -> None:
+        """Set the learning rate of epoch 0, where an LR scheduler begins with another one (a warm-up)."""
+        self._optimizer = optimizer
+        for policy in self._schedule.of_kind("lr_scheduler"):
+            if rates := self._rates.get(policy.entry.name):
+                _set_rate(optimizer, rates[0])
 
     def on_epoch_begin(self, epoch: int) -> None:
         """Compute the masks of this epoch's pruners."""
-        if epoch in self._begun:
+        self._epoch = epoch
+        if epoch == 0 and self._is_pruned_before_training:
             return
-        for policy in self._schedule.of_kind("pruner"):
-            if epoch in policy.epochs:
-                self._compute_masks(policy.entry)
-
-    def on_minibatch_begin(self, epoch: int, minibatch: int, num_minibatches: int) -> None:  # noqa: ARG002
-        """Apply masks, then thin, in the order of the policies, once an epoch."""
-        if epoch in self._begun:
-            return
-        self._begun.add(epoch)
-        for policy in self._schedule.policies:
-            if epoch not in policy.epochs:
+        for index, policy in self._acting(epoch):
+            if not isinstance(options := policy.options, PruningOptions):
                 continue
-            if policy.entry.kind == "pruner":
-                self._apply_masks()
-            elif isinstance(policy.entry.arguments, Remover):
+            is_first = index not in self._started
+            self._started.add(index)
+            if is_first:
+                self._masks.on_forward_only = options.mask_on_forward_only
+                self._masks.of_gradients = options.mask_gradients
+                self._masks.with_copies = options.use_double_copies
+            if not (is_first and options.skip_first_minibatch):
+                self._choose(policy, epoch)
+        if self._observer is not None:
+            self._observer.forget()
+
+    def on_minibatch_begin(self, epoch: int, minibatch: int, num_minibatches: int) -> None:
+        """Apply masks, and thin once an epoch, in the order of the policies."""
+        if epoch == minibatch == 0 and self._is_pruned_before_training:
+            return
+        self._epoch = epoch
+        for _, policy in self._acting(epoch):
+            if isinstance(policy.options, PruningOptions):
+                if _chooses_again(policy.options, epoch, minibatch, num_minibatches):
+                    self._choose(policy, epoch)
+                self._masks.mask_for_forward()
+            elif isinstance(policy.entry.arguments, Remover) and minibatch == 0:
                 self._thin(policy.entry.arguments)
 
     def before_backward(self, loss: Tensor) -> Tensor:
-        """Return the loss to minimise."""
+        """Return the loss to minimise: with that of this epoch's regularizers."""
+        for _, policy in self._acting(self._epoch):
+            method = self._methods.get(policy.entry.name)
+            if isinstance(method, Regularizer):
+                loss = loss + method.loss(dict(self._model.named_parameters()))
         return loss
 
     def before_optimizer_step(self) -> None:
-        """Do nothing: no supported class acts here."""
+        """Let the optimizer see what the masks' options say: masked gradients, unmasked weights."""
+        self._masks.before_step()
 
-    def on_minibatch_end(self, epoch: int, minibatch: int, num_minibatches: int) -> None:  # noqa: ARG002
-        """Keep masked weights at zero, in every epoch."""
-        self._apply_masks()
+    def on_minibatch_end(self, epoch: int, minibatch: int, num_minibatches: int) -> None:
+        """Keep masked weights at zero, in every epoch; set to zero what regularizers have made small."""
+        self._masks.after_step()
+        for _, policy in self._acting(epoch):
+            if isinstance(policy.options, PruningOptions) and policy.options.discard_masks_at_minibatch_end:
+                self._masks.masks.clear()
+            elif isinstance(options := policy.options, RegularizationOptions):
+                is_last = epoch == policy.last_epoch and minibatch == num_minibatches - 1
+                self._set_small_to_zero(policy, is_for_good=options.keep_mask and is_last)
 
-    def on_epoch_end(self, epoch: int, optimizer: Optimizer, validation: Scores) -> None:  # noqa: ARG002
-        """Set the learning rate of the next epoch, if an LR policy fires in this one."""
+    def on_epoch_end(self, epoch: int, optimizer: Optimizer, validation: Scores) -> None:
+        """End policies; set the learning rate of the next epoch, if an LR policy fires in this one."""
         self._optimizer = optimizer
-        for policy in self._schedule.of_kind("lr_scheduler"):
-            rates = self._rates[policy.entry.name]
-            if epoch in policy.epochs and epoch + 1 < len(rates):
-                for group in optimizer.param_groups:
-                    group["lr"] = rates[epoch + 1]
+        for _, policy in self._acting(epoch):
+            if isinstance(policy.options, PruningOptions) and epoch == policy.last_epoch:
+                self._masks.of_gradients = False
+                if policy.options.keep_mask:
+                    self._masks.keep_for_good()
+            elif policy.entry.class_name == PLATEAU:
+                self._watch_plateau(policy, optimizer, validation)
+            elif rates := self._rates.get(policy.entry.name, [])[epoch + 1 :]:
+                _set_rate(optimizer, rates[0])
+        if self._observer is not None and epoch == self._num_epochs - 1:
+            self._observer.close()  # the network goes on without hooks
+            self._observer = None
 
-    def _compute_masks(self, entry: Entry) -> None:
-        pruner = entry.arguments
-        assert isinstance(pruner, RankedStructurePruner)
-        norm: Norm = "L1" if entry.class_name.startswith("L1") else "L2"
-        dim = 0 if pruner.side == "filters" else 1
-        parameters = dict(self._model.named_parameters())
-        names = [resolve_name(name, parameters) or name for name in pruner.weights]
-        leader = names[0] if pruner.group_dependency == "Leader" else None
-        for name in names:
-            mask = keep_mask(parameters[leader or name], pruner.side, norm, pruner.desired_sparsity)
-            if not mask.all():  # nothing to remove: an older mask stays
-                self._masks[name] = (dim, mask)
+    def _acting(self, epoch: int) -> list[tuple[int, Policy]]:
+        """Return the policies of an epoch, in order, each with its place in the schedule."""
+        return [(index, policy) for index, policy in enumerate(self._schedule.policies) if epoch in policy.epochs]
 
-    def _apply_masks(self) -> None:
+    def _choose(self, policy: Policy, epoch: int) -> None:
+        """Compute the masks of one pruner from the weights as they are now, or remove residual blocks."""
+        if isinstance(policy.entry.arguments, ResidualBlockRemover):
+            self._remove_blocks(policy.entry.arguments)
+            return
+        pruner, options = self._methods[policy.entry.name], policy.options
+        assert isinstance(pruner, Pruner)
+        if not pruner.named:
+            return  # all it named went with residual blocks
+        assert isinstance(options, PruningOptions)
+        if options.levels is not None:
+            pruner = LevelPruner(levels=options.levels).for_model([n for n, _ in self._model.named_parameters()])
+        shapes = {name: tuple(parameter.shape) for name, parameter in self._model.named_parameters()}
+        if problems := pruner.problems(shapes, "the model"):  # thinning may have left what cannot be divided
+            what = f"{policy.entry.place}: pruner {policy.entry.name!r}, in epoch {epoch}"
+            raise ScheduleError(*(f"{what}: {problem}" for problem in problems))
+        weights = {name: parameter.detach() for name, parameter in self._model.named_parameters()}
+        if options.fold_batchnorm:
+            weights |= folded(self._model, self._following_norms())
+        moment = Moment(
+            epoch=epoch,
+            epochs=policy.epochs,
+            weights=weights,
+            gradients={n: p.grad.detach() for n, p in self._model.named_parameters() if p.grad is not None},
+            activations={} if self._observer is None else self._observer.activations,
+            masks=self._masks.masks,
+            memory=self._memories[policy.entry.name],
+            chance=self._chance,
+        )
+        masks = pruner.masks(moment)
+        if (side := self._side_removed_of(pruner)) is not None:
+            masks = self._removable(masks, weights, side)
+        self._masks.masks.update(masks)
+
+    def _side_removed_of(self, pruner: Pruner) -> Side | None:
+        """Return what this pruner prunes whole, if the schedule also removes it."""
+        if not isinstance(pruner, RankedStructurePruner | FilterPruner) or not pruner.removes_structures:
+            return None
+        if isinstance(pruner, RankedStructurePruner) and pruner.kwargs is not None:
+            return None  # blocks are smaller than filters
+        removers = [policy.entry.arguments for policy in self._schedule.of_kind("extension")]
+        return pruner.side if any(isinstance(r, Remover) and pruner.side in r.sides for r in removers) else None
+
+    def _removable(self, masks: Mapping[str, Tensor], weights: Mapping[str, Tensor], side: Side) -> dict[str, Tensor]:
+        """Return masks of what can be removed: whole groups, and of no layer that cannot lose any."""
+        reasons = unprunable(self._known_spaces(), side)
+        hindered = {name: reason for name in masks if (reason := reasons.get(layer_of(name))) is not None}
+        for name, reason in hindered.items():
+            if not self._skip_unprunable:
+                raise ThinningError(
+                    f"Layer {layer_of(name)!r} cannot lose {side}: {reason}. Take it out of the schedule."
+                )
+            self.skipped[name] = reason
+        possible = {name: mask for name, mask in masks.items() if name not in hindered}
+        return whole_units(possible, weights, self._known_spaces(), side)
+
+    def _set_small_to_zero(self, policy: Policy, *, is_for_good: bool) -> None:
+        regularizer = self._methods[policy.entry.name]
+        assert isinstance(regularizer, Regularizer)
+        if not regularizer.has_threshold:
+            return
+        for name, keep in regularizer.threshold_masks(dict(self._model.named_parameters())):
+            self._model.get_parameter(name).data.mul_(keep)
+            if is_for_good:
+                self._masks.masks[name] = keep & self._masks.masks.get(name, keep)
+
+    def _watch_plateau(self, policy: Policy, optimizer: Optimizer, validation: Scores) -> None:
+        if (plateau := self._plateaus.get(policy.entry.name)) is None:
+            plateau = lr_scheduler.ReduceLROnPlateau(optimizer, **_lr_arguments(policy))
+            self._plateaus[policy.entry.name] = plateau
+        plateau.step(validation.loss if plateau.mode == "min" else validation.top1)
+
+    def _remove_blocks(self, remover: ResidualBlockRemover) -> None:
+        blocks = find_residual_blocks(self._model, self._example())
+        going = choose_blocks(self._model, blocks, remover.keep)
+        if not going:
+            return
+        remove_blocks(self._model, going, self._example())
+        self.removed_blocks += going
+        left = all_filters(self._model)
+        self.kept = {name: kept if name in left else () for name, kept in self.kept.items()}
+        if self._spaces is not None:
+            self._spaces = spaces_without(self._spaces, going)
         parameters = dict(self._model.named_parameters())
-        with torch.no_grad():
-            for name, (dim, mask) in self._masks.items():
-                shape = [1] * parameters[name].dim()
-                shape[dim] = -1
-                parameters[name].mul_(mask.view(shape).to(parameters[name].device))
+        self._methods = {name: method.among(parameters) for name, method in self._methods.items()}
+        self._masks.forget_all_but(parameters)
+        self._norms = None
 
     def _thin(self, remover: Remover) -> None:
-        example_NCHW = self._example_NCHW.to(next(self._model.parameters()).device)
-        spaces = self._spaces or trace_channel_spaces(self._model, example_NCHW)
-        side: Side = "filters" if remover.thinning_func_str == "remove_filters" else "channels"
-        for name, indices in thin(self._model, spaces, side, self._optimizer).items():
-            if name in self.kept:
-                self.kept[name] = tuple(self.kept[name][i] for i in indices.tolist())
-        self._spaces = None  # they hold for the channels before
-        trimmed = {name: (dim, self._trimmed(name, dim, mask)) for name, (dim, mask) in self._masks.items()}
-        self._masks = {name: (dim, mask) for name, (dim, mask) in trimmed.items() if not mask.all()}
+        with contextlib.nullcontext() if self._observer is None else self._observer.paused():
+            for side in remover.sides:
+                thinned = thin(self._model, self._known_spaces(), side, self._example(), self._optimizer)
+                for name, indices in thinned.kept.items():
+                    if name in self.kept:
+                        self.kept[name] = tuple(self.kept[name][i] for i in indices.tolist())
+                self._spaces = thinned.spaces
+        self._masks.follow_thinning()
 
-    def _trimmed(self, name: str, dim: int, mask: Tensor) -> Tensor:
-        """Return a mask for what thinning has left of a parameter: what was masked, and is still there, is zero."""
-        weight = self._model.get_parameter(name).detach()
-        if weight.shape[dim] == len(mask):
-            return mask
-        return weight.transpose(0, dim).flatten(1).abs().sum(1) != 0
+    def _check_what_is_thinned_later(self, num_epochs: int) -> None:
+        """Refuse what cannot be thinned in the middle of a training, hours later; epoch 0 comes before it anyway.
+
+        Where residual blocks go first, nobody knows yet which layers will share their channels.
+        """
+        extensions = self._schedule.of_kind("extension")
+        is_later = any(policy.acts_within(range(1, num_epochs)) for policy in extensions)
+        removes_blocks = any(isinstance(e.arguments, ResidualBlockRemover) for e in self._schedule.entries.values())
+        if not is_later or removes_blocks:
+            return
+        if problems := coupling_problems(self._schedule, self._methods, self._known_spaces(), num_epochs):
+            raise ScheduleError(*problems)
+
+    def _known_spaces(self) -> Sequence[ChannelSpace]:
+        if self._spaces is None:
+            self._spaces = trace_channel_spaces(self._model, self._example())
+        return self._spaces
+
+    def _observe(self) -> ActivationObserver | None:
+        pruners = [self._methods.get(policy.entry.name) for policy in self._schedule.of_kind("pruner")]
+        needing = [pruner for pruner in pruners if isinstance(pruner, Pruner) and "activations" in pruner.needs]
+        layers = {layer_of(name) for pruner in needing for name in pruner.named}
+        return ActivationObserver(self._model, layers, self._following_norms()) if layers else None
+
+    def _following_norms(self) -> dict[str, str]:
+        if self._norms is None:
+            self._norms = following_norms(self._model, self._example())
+        return self._norms
+
+    def _example(self) -> Tensor:
+        return self._example_NCHW.to(next(self._model.parameters()).device)
 
 
-def _lr_arguments(entry: Entry) -> dict[str, object]:
-    assert not isinstance(entry.arguments, RankedStructurePruner | Remover)
-    return dict(entry.arguments)
+def _chooses_again(options: PruningOptions, epoch: int, minibatch: int, num_minibatches: int) -> bool:
+    """Tell whether masks are computed in the middle of an epoch (SPEC 2.2)."""
+    number, frequency = epoch * num_minibatches + minibatch, options.mini_batch_pruning_frequency
+    is_due = minibatch > 0 and frequency != 0 and number % frequency == 0
+    return is_due or (options.skip_first_minibatch and number == 1)
+
+
+def _lr_arguments(policy: Policy) -> dict[str, Any]:
+    assert isinstance(policy.entry.arguments, Mapping)
+    return dict(policy.entry.arguments)
+
+
+def _set_rate(optimizer: Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate

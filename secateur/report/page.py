@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
-import importlib.resources
 import json
 import math
 import statistics
-import string
 
 from secateur.report import figures
 from secateur.report.circumstances import (
@@ -24,6 +20,7 @@ from secateur.report.comparison import compared_names, comparison
 from secateur.report.correlation import correlations, means_by_value
 from secateur.report.facts import Facts, gather, name_of
 from secateur.report.formats import duration_text, interval_text, metric_text, title_of
+from secateur.report.frame import Tile, html_page, plot, section
 from secateur.report.headline import constraint_text, count_text, headline
 from secateur.report.picture import Picture, pictures
 from secateur.report.tables import (
@@ -41,30 +38,15 @@ from secateur.results import StudyResults
 def render_html(results: StudyResults) -> str:
     """Return the report of a study as one self-contained HTML page of about 5 MB."""
     facts = gather(results)
-    sections = [*(_plot(picture, facts) for picture in pictures(facts)), *_sections(facts)]
-    scripts = [figures.plotly_script(), _asset("report.js")]
-    return string.Template(_asset("page.html")).substitute(
-        policy=_policy(scripts),
-        name=html.escape(facts.study.name),
-        style=_asset("report.css"),
-        what=html.escape(what_text(facts)),
-        headline=html.escape(headline(facts)),
+    return html_page(
+        overline="secateur study",
+        name=facts.study.name,
+        what=what_text(facts),
+        headline=headline(facts),
         tiles=_tiles(facts),
-        sections="\n".join(sections),
-        footer=html.escape(f"{count_text(facts)}. Written by secateur from the trial records alone."),
-        scripts="\n".join(f"<script>{script}</script>" for script in scripts),
+        sections=[*(_plot(picture, facts) for picture in pictures(facts)), *_sections(facts)],
+        footer=f"{count_text(facts)}. Written by secateur from the trial records alone.",
     )
-
-
-def _asset(name: str) -> str:
-    return (importlib.resources.files(__package__) / "assets" / name).read_text(encoding="utf-8")
-
-
-def _policy(scripts: list[str]) -> str:
-    """Return a policy under which nothing is loaded and nothing runs but `scripts`, whatever a record contains."""
-    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    allowed = " ".join(f"'sha256-{value}'" for value in hashes)
-    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:"
 
 
 def what_text(facts: Facts) -> str:
@@ -75,8 +57,8 @@ def what_text(facts: Facts) -> str:
     return f"{facts.study.model} on {facts.study.dataset.name}, {device}{more}"
 
 
-def _tiles(facts: Facts) -> str:
-    tiles = []
+def _tiles(facts: Facts) -> list[Tile]:
+    tiles: list[Tile] = []
     best = facts.best
     if best and best.record.latency:
         ratio = best.record.latency.latency_ratio
@@ -96,18 +78,12 @@ def _tiles(facts: Facts) -> str:
     if spent:
         median = duration_text(statistics.median(spent))
         tiles.append(("time spent on trials", duration_text(math.fsum(spent)), f"median {median} a trial"))
-    items = (
-        f'<div><dt>{html.escape(title)}</dt><dd class="figure">{html.escape(figure)}</dd>'
-        f"<dd><small>{html.escape(note)}</small></dd></div>"
-        for title, figure, note in tiles
-    )
-    return f'<dl class="tiles">{"".join(items)}</dl>'
+    return tiles
 
 
 def _plot(picture: Picture, facts: Facts) -> str:
     if not picture.points:
-        return _section(html.escape(picture.title), f'<p class="note">Nothing yet. {html.escape(picture.omitted)}</p>')
-    data = json.dumps(figures.figure(picture, facts), allow_nan=False).replace("<", "\\u003c")
+        return section(html.escape(picture.title), f'<p class="note">Nothing yet. {html.escape(picture.omitted)}</p>')
     buttons, notes = "", [picture.omitted]
     if picture.has_focus:
         notes.insert(0, f"{picture.num_outside:,} points lie outside of the closer view.")
@@ -117,36 +93,31 @@ def _plot(picture: Picture, facts: Facts) -> str:
             f" data-ranges='{json.dumps(ranges, allow_nan=False)}'>{name}</button>"
             for name, ranges in views.items()
         )
-    return (
-        f"<section><h2>{html.escape(picture.title)}</h2>"
-        f'<div class="plot-bar">{buttons}</div>'
-        f'<div class="plot" id="{picture.name}" data-figure="{picture.name}-data" role="img"'
-        f' aria-label="{html.escape(picture.description)}"></div>'
-        f'<script type="application/json" id="{picture.name}-data">{data}</script>'
-        f"<noscript><p>The plot needs JavaScript; the table of trials below holds the same figures.</p></noscript>"
-        f'<p class="note">{html.escape(" ".join(notes))}</p></section>'
+    return plot(
+        picture.name,
+        picture.title,
+        figures.figure(picture, facts),
+        description=picture.description,
+        buttons=buttons,
+        note=" ".join(notes),
     )
 
 
 def _sections(facts: Facts) -> list[str]:
     scroll = '<div class="scroll" tabindex="0" role="region" aria-label="Table of trials">'
     return [
-        _section("Trials", f"{scroll}{trial_table(facts)}</div>"),
+        section("Trials", f"{scroll}{trial_table(facts)}</div>"),
         '<div class="pair">',
-        _section(
+        section(
             "Baselines and best trial",
             text_table("Baselines and best trial", compared_names(facts), comparison(facts)),
         ),
-        _section("Where the time went", phase_table(phase_times(facts))),
+        section("Where the time went", phase_table(phase_times(facts))),
         "</div>",
-        _section("Parameters and metrics", _parameters(facts)),
-        _section("Failed trials", failure_list(facts)),
-        _section("Conditions", _conditions(facts)),
+        section("Parameters and metrics", _parameters(facts)),
+        section("Failed trials", failure_list(facts)),
+        section("Conditions", _conditions(facts)),
     ]
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{title}</h2>{content}</section>"
 
 
 def _parameters(facts: Facts) -> str:

@@ -18,7 +18,7 @@ _POSITIVE, _NEGATIVE = "242 113 28", "58 122 229"
 def text_table(caption: str, columns: Sequence[str], lines: TextTable) -> str:
     """Return a table of texts with a title in front of each row."""
     cells = [(title, [f'<td class="number">{html.escape(text)}</td>' for text in texts]) for title, texts in lines]
-    return _table(caption, columns, cells, "compared")
+    return html_table(caption, columns, cells, "compared")
 
 
 def breakable(text: str) -> str:
@@ -26,7 +26,7 @@ def breakable(text: str) -> str:
     return html.escape(text).replace("_", "_<wbr>").replace(".", ".<wbr>")
 
 
-def _table(caption: str, columns: Sequence[str], lines: Sequence[tuple[str, Sequence[str]]], name: str = "") -> str:
+def html_table(caption: str, columns: Sequence[str], lines: Sequence[tuple[str, Sequence[str]]], name: str = "") -> str:
     """Return a table whose cells are HTML, tags included; titles are texts."""
     if not lines:
         return "<p>Nothing yet.</p>"
@@ -45,7 +45,7 @@ def heat_map(found: Mapping[str, Mapping[str, Correlation]]) -> str:
         (parameter, [_heat_cell(parameter, metric, of_metric[metric]) for metric in metrics])
         for parameter, of_metric in found.items()
     ]
-    return _table("Correlation of parameters and metrics", [title_of(m) for m in metrics], lines, "heat")
+    return html_table("Correlation of parameters and metrics", [title_of(m) for m in metrics], lines, "heat")
 
 
 def _heat_cell(parameter: str, metric: str, correlation: Correlation) -> str:
@@ -71,7 +71,7 @@ def means_table(parameter: str, means: Sequence[ValueMeans]) -> str:
         for entry in means
     ]
     heading = f"<h3>Mean by value of {html.escape(parameter)}</h3>"
-    return heading + _table(f"Mean by value of {parameter}", ["trials", *(title_of(m) for m in metrics)], lines)
+    return heading + html_table(f"Mean by value of {parameter}", ["trials", *(title_of(m) for m in metrics)], lines)
 
 
 def phase_table(times: Sequence[PhaseTime]) -> str:
@@ -89,7 +89,7 @@ def phase_table(times: Sequence[PhaseTime]) -> str:
         )
         for time in times
     ]
-    return _table("Where the time went", ["", "total", "share", "median of a trial"], lines, "phases")
+    return html_table("Where the time went", ["", "total", "share", "median of a trial"], lines, "phases")
 
 
 def failure_list(facts: Facts) -> str:

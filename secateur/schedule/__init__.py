@@ -1,19 +1,16 @@
 """Compression schedules: Distiller's YAML, unchanged."""
 
-from secateur.schedule.classes import RankedStructurePruner, Remover
-from secateur.schedule.fit import check_fit, resolve_name
-from secateur.schedule.lr import lr_sequence
+from secateur.schedule.fit import check_fit
+from secateur.schedule.options import PruningOptions, RegularizationOptions
 from secateur.schedule.schedule import Entry, Policy, Schedule, load_schedule, parse_schedule
 
 __all__ = [
     "Entry",
     "Policy",
-    "RankedStructurePruner",
-    "Remover",
+    "PruningOptions",
+    "RegularizationOptions",
     "Schedule",
     "check_fit",
     "load_schedule",
-    "lr_sequence",
     "parse_schedule",
-    "resolve_name",
 ]

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from secateur.config.located import Located, Location, load_yaml
 from secateur.config.study import ParameterValue
 from secateur.errors import ScheduleError, did_you_mean
-from secateur.schedule.classes import EXTENSIONS, LR_SCHEDULERS, PRUNERS, RankedStructurePruner, Remover
-from secateur.schedule.lr import argument_problems
+from secateur.methods import KINDS, METHODS, REFUSED, Epochs, Kind, Method, Pruner, argument_problems
+from secateur.methods.elementwise import LevelPruner
+from secateur.schedule.options import NoOptions, Options, PruningOptions, RegularizationOptions
 
-Kind = Literal["pruner", "lr_scheduler", "extension"]
-_SECTIONS: dict[str, Kind] = {"pruners": "pruner", "lr_schedulers": "lr_scheduler", "extensions": "extension"}
-_CLASSES: dict[Kind, Iterable[str]] = {"pruner": PRUNERS, "lr_scheduler": LR_SCHEDULERS, "extension": EXTENSIONS}
-_UNSUPPORTED = {"regularizers": "Regularizers are", "quantizers": "Quantizers are"}
+_SECTIONS: dict[str, Kind] = {
+    "pruners": "pruner",
+    "regularizers": "regularizer",
+    "quantizers": "quantizer",
+    "lr_schedulers": "lr_scheduler",
+    "extensions": "extension",
+}
+_OPTIONS: dict[Kind, type[Options]] = {"pruner": PruningOptions, "regularizer": RegularizationOptions}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +34,8 @@ class Entry:
     name: str
     kind: Kind
     class_name: str
-    arguments: RankedStructurePruner | Remover | Mapping[str, Any]
+    arguments: Method | Mapping[str, Any]
+    """A mapping for an LR scheduler: those are torch's."""
     place: str
     """File and line, for messages."""
 
@@ -39,9 +45,19 @@ class Policy:
     """When an entry acts."""
 
     entry: Entry
-    epochs: range | tuple[int, ...]
+    epochs: Epochs
     """As written; order and repetition do not matter."""
+    options: Options
     place: str
+
+    @property
+    def last_epoch(self) -> int:
+        """Return the epoch after which Distiller takes the policy to be over, which may not be one of its own."""
+        return self.epochs.stop - 1 if isinstance(self.epochs, range) else self.epochs[-1]
+
+    def acts_within(self, epochs: range) -> bool:
+        """Tell whether the policy fires in one of `epochs`."""
+        return any(epoch in self.epochs for epoch in epochs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +81,7 @@ class Schedule:
         Raises:
             ScheduleError: There is no such entry or field.
         """
-        entry, _, field = parameter.rpartition(".")
+        entry, field = self._split(parameter)
         value = self._section_of(entry).get(entry, {}).get(field)
         if isinstance(value, str) and entry in self.entries:  # YAML 1.1 takes 5e-1 for text
             value = getattr(self.entries[entry].arguments, field, value)
@@ -83,9 +99,15 @@ class Schedule:
         changed = Schedule(document=copy.deepcopy(dict(self.document)), source=self.source, entries={}, policies=())
         for parameter, value in parameters.items():
             self.base_value(parameter)
-            entry, _, field = parameter.rpartition(".")
+            entry, field = self._split(parameter)
             changed._section_of(entry)[entry][field] = value
         return parse_schedule(Located(value=changed.document, source=self.source))
+
+    def _split(self, parameter: str) -> tuple[str, str]:
+        """Return entry and field; both may hold dots (``block_remover.features.5``)."""
+        parts = parameter.split(".")
+        splits = ((".".join(parts[:i]), ".".join(parts[i:])) for i in range(len(parts) - 1, 0, -1))
+        return next((split for split in splits if self._section_of(split[0])), (parameter, ""))
 
     def _section_of(self, entry: str) -> dict[str, Any]:
         sections = (self.document.get(section) or {} for section in _SECTIONS)
@@ -115,6 +137,9 @@ def parse_schedule(document: Located) -> Schedule:
     return _Parser(document).parse()
 
 
+M = TypeVar("M", bound=BaseModel)
+
+
 class _Parser:
     """Collects all problems before it gives up."""
 
@@ -124,13 +149,10 @@ class _Parser:
 
     def parse(self) -> Schedule:
         value = self._document.value
-        known = ["version", "policies", *_SECTIONS, *_UNSUPPORTED]
+        known = ["version", "policies", *_SECTIONS]
         for key in value:
             if key not in known:
                 self._problem((key,), f"unknown section {key!r}.{did_you_mean(str(key), known)}")
-        for section, are in _UNSUPPORTED.items():
-            if value.get(section):
-                self._problem((section,), f"{are} not supported; remove the section and its policies.")
         entries: dict[str, Entry] = {}
         for section, kind in _SECTIONS.items():
             for entry in self._entries(section, kind):
@@ -162,37 +184,54 @@ class _Parser:
             self._problem(location, f"{kind} {name!r}: expected a mapping with a 'class', got {fields!r}.")
             return None
         class_name = fields["class"]
-        if class_name not in _CLASSES[kind]:
-            near = did_you_mean(class_name, _CLASSES[kind])
-            self._problem((*location, "class"), f"{kind} {name!r}: there is no {kind} class {class_name!r}.{near}")
+        if class_name in REFUSED:
+            self._problem(
+                (*location, "class"), f"{kind} {name!r}: {class_name} is not supported: {REFUSED[class_name]}."
+            )
             return None
-        arguments = {key: value for key, value in fields.items() if key != "class"}
-        checked: RankedStructurePruner | Remover | dict[str, Any] = arguments
+        if KINDS.get(class_name) != kind:
+            known = [known for known, its_kind in KINDS.items() if its_kind == kind]
+            hint = (
+                f" It is a class of {KINDS[class_name]}s." if class_name in KINDS else did_you_mean(class_name, known)
+            )
+            self._problem((*location, "class"), f"{kind} {name!r}: there is no {kind} class {class_name!r}.{hint}")
+            return None
+        arguments = {str(key): value for key, value in fields.items() if key != "class"}
+        checked: Method | dict[str, Any] | None = arguments
         if kind == "lr_scheduler":
             for problem in argument_problems(class_name, arguments):
                 self._problem(location, f"{kind} {name!r}: {class_name} {problem}.")
         else:
-            model = PRUNERS[class_name] if kind == "pruner" else EXTENSIONS[class_name]
-            try:
-                checked = model.model_validate(arguments)
-            except ValidationError as exc:
-                for error in exc.errors(include_url=False):
-                    self._argument_problem(location, f"{kind} {name!r}", list(model.model_fields), dict(error))
-                return None
+            checked = self._validated(METHODS[class_name], arguments, location, f"{kind} {name!r}")
+        if checked is None:
+            return None
         return Entry(name=name, kind=kind, class_name=class_name, arguments=checked, place=self._document.at(location))
 
+    def _validated(self, model: type[M], fields: Any, location: Location, what: str) -> M | None:
+        try:
+            return model.model_validate(fields)
+        except ValidationError as exc:
+            for error in exc.errors(include_url=False):
+                self._argument_problem(location, what, list(model.model_fields), dict(error))
+            return None
+
     def _argument_problem(self, location: Location, what: str, known: list[str], error: dict[str, Any]) -> None:
-        field = str(error["loc"][0])
+        # Some parts of pydantic's locations nobody wrote: "[key]".
+        loc = tuple(part for part in error["loc"] if part != "[key]")
+        field = ".".join(part for part in loc if isinstance(part, str))
+        reason = error["msg"].removeprefix("Value error, ").rstrip(".")
         match error["type"]:
-            case "extra_forbidden":
+            case "extra_forbidden" if len(loc) == 1:
                 text = f"unknown argument {field!r}.{did_you_mean(field, known)}"
+            case "extra_forbidden":
+                text = f"unknown argument {field!r}."
             case "missing":
                 text = f"{field!r} is missing."
+            case "value_error" if not loc:  # of the arguments together
+                text = f"{reason}."
             case _:
-                reason = error["msg"].removeprefix("Value error, ")
-                reason = reason[0].lower() + reason[1:]
-                text = f"{field} {reason}, got {error['input']!r}."
-        self._problem((*location, *error["loc"]), f"{what}: {text}")
+                text = f"{field} {reason[0].lower()}{reason[1:]}, got {error['input']!r}.".lstrip()
+        self._problem((*location, *loc), f"{what}: {text}")
 
     def _policies(self, entries: Mapping[str, Entry]) -> list[Policy]:
         content = self._document.value.get("policies")
@@ -214,27 +253,34 @@ class _Parser:
         if name is None:
             self._problem((*location, kind), f"policy: expected {kind}: {{instance_name: ...}}, got {reference!r}.")
             return None
-        if args := reference.get("args"):
-            self._problem((*location, kind), f"policy of {name!r}: 'args' are not supported, got {args!r}.")
+        args = {} if reference.get("args") is None else reference["args"]
+        options = self._validated(_OPTIONS.get(kind, NoOptions), args, (*location, kind, "args"), f"policy of {name!r}")
         sections = (self._document.value.get(section) for section, its_kind in _SECTIONS.items() if its_kind == kind)
         declared = [str(name) for section in sections if isinstance(section, dict) for name in section]
         if str(name) not in declared:
             near = did_you_mean(str(name), declared)
             self._problem((*location, kind), f"policy: {kind} {name!r} is not defined.{near}")
         epochs = self._epochs(location, fields)
-        if epochs is None or (entry := entries.get(str(name))) is None:
+        entry = entries.get(str(name))
+        if epochs is None or entry is None or options is None or entry.kind != kind:
             return None
-        return Policy(entry=entry, epochs=epochs, place=self._document.at(location))
+        if isinstance(entry.arguments, Pruner):
+            for problem in entry.arguments.epoch_problems(epochs):
+                self._problem(location, f"policy of {name!r}: {entry.class_name} {problem}.")
+        if isinstance(options, PruningOptions) and options.levels and not isinstance(entry.arguments, LevelPruner):
+            text = f"policy of {name!r}: 'levels' are for SparsityLevelParameterPruner, not for {entry.class_name}."
+            self._problem((*location, kind, "args", "levels"), text)
+        return Policy(entry=entry, epochs=epochs, options=options, place=self._document.at(location))
 
     def _epochs(self, location: Location, fields: Mapping[str, Any]) -> range | tuple[int, ...] | None:
         if "epochs" in fields:
             epochs = fields["epochs"]
-            if not isinstance(epochs, list) or not epochs or not all(isinstance(e, int) for e in epochs):
+            if not isinstance(epochs, list) or not epochs or not all(type(e) is int for e in epochs):
                 self._problem((*location, "epochs"), f"'epochs': expected a list of numbers, got {epochs!r}.")
                 return None
             return tuple(epochs)
         keys = ("starting_epoch", "ending_epoch", "frequency")
-        if missing := [key for key in keys if not isinstance(fields.get(key), int)]:
+        if missing := [key for key in keys if type(fields.get(key)) is not int]:
             self._problem(location, f"policy: expected 'epochs', or integers for {', '.join(keys)}; check {missing}.")
             return None
         start, end, frequency = (fields[key] for key in keys)

@@ -1,19 +1,28 @@
 """Thinning: what is masked is physically removed."""
 
+from secateur.thinning.blocks import choose_blocks, find_residual_blocks, remove_blocks, spaces_without
 from secateur.thinning.counting import count_macs, count_params
 from secateur.thinning.network_file import Network, all_filters, rebuild, save_network, unpruned
 from secateur.thinning.spaces import ChannelSpace, trace_channel_spaces
-from secateur.thinning.surgery import thin
+from secateur.thinning.surgery import Thinned, thin
+from secateur.thinning.units import unprunable, whole_units
 
 __all__ = [
     "ChannelSpace",
     "Network",
+    "Thinned",
     "all_filters",
+    "choose_blocks",
     "count_macs",
     "count_params",
+    "find_residual_blocks",
     "rebuild",
+    "remove_blocks",
     "save_network",
+    "spaces_without",
     "thin",
     "trace_channel_spaces",
+    "unprunable",
     "unpruned",
+    "whole_units",
 ]

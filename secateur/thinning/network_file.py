@@ -14,6 +14,7 @@ from torch import nn
 
 from secateur.errors import ModelError
 from secateur.models import create_model
+from secateur.thinning.blocks import replace_by_identity
 from secateur.thinning.surgery import sync_attributes
 
 
@@ -27,6 +28,8 @@ class Network:
     num_classes: int
     kept: Mapping[str, tuple[int, ...]]
     """Convolution -> indices, into the filters before any pruning, of those it still has."""
+    removed_blocks: tuple[str, ...] = ()
+    """Residual blocks that are an identity now; their convolutions have kept nothing."""
 
 
 def unpruned(module: nn.Module, arch: str, num_classes: int) -> Network:
@@ -47,6 +50,7 @@ def save_network(network: Network) -> bytes:
         "arch": network.arch,
         "kwargs": {"num_classes": network.num_classes},
         "kept": {n: {"in": m.in_channels, "out": list(network.kept[n])} for n, m in convolutions.items()},
+        "removed_blocks": list(network.removed_blocks),
     }
     return bytes(safetensors.torch.save(state, {"secateur": json.dumps(metadata, sort_keys=True)}))
 
@@ -64,6 +68,10 @@ def rebuild(data: bytes) -> Network:
         raise ModelError(f"This is not a network saved by secateur: {exc}.") from exc
     num_classes = metadata["kwargs"]["num_classes"]
     module = create_model(metadata["arch"], num_classes)
+    kept: dict[str, tuple[int, ...]] = dict.fromkeys(all_filters(module), ())
+    kept |= {name: tuple(entry["out"]) for name, entry in metadata["kept"].items()}
+    removed_blocks = tuple(metadata.get("removed_blocks", ()))  # files of version 0.1 know of none
+    replace_by_identity(module, removed_blocks)
     resize_like(module, state)
     try:
         module.load_state_dict(state)
@@ -71,8 +79,13 @@ def rebuild(data: bytes) -> Network:
         raise ModelError(
             f"model {metadata['arch']!r} is no longer what it was when this network was saved: {exc}"
         ) from exc
-    kept = {name: tuple(entry["out"]) for name, entry in metadata["kept"].items()}
-    return Network(module=module.eval(), arch=metadata["arch"], num_classes=num_classes, kept=kept)
+    return Network(
+        module=module.eval(),
+        arch=metadata["arch"],
+        num_classes=num_classes,
+        kept=kept,
+        removed_blocks=removed_blocks,
+    )
 
 
 def _metadata(data: bytes) -> dict[str, Any]:

@@ -15,6 +15,7 @@ class Callbacks(Protocol):
 
     ::
 
+        on_training_begin
         for each epoch:
             on_epoch_begin
             for each minibatch:
@@ -25,6 +26,9 @@ class Callbacks(Protocol):
 
     Whatever they raise ends the training and reaches its caller.
     """
+
+    def on_training_begin(self, optimizer: Optimizer) -> None:
+        """Act before the first epoch: the place to set its learning rate in `optimizer`."""
 
     def on_epoch_begin(self, epoch: int) -> None:
         """Act before epoch `epoch`, counted from 0."""
@@ -50,6 +54,9 @@ class Callbacks(Protocol):
 
 class NoCallbacks(Callbacks):
     """Training without a schedule; also a base for callbacks that need few of the moments."""
+
+    def on_training_begin(self, optimizer: Optimizer) -> None:
+        """Do nothing."""
 
     def on_epoch_begin(self, epoch: int) -> None:
         """Do nothing."""

@@ -84,6 +84,7 @@ class _Trainer:
     def run(self) -> TrainingResult:
         epochs: list[EpochResult] = []
         scores: Scores | None = None
+        self.callbacks.on_training_begin(self.optimizer)
         for epoch in range(self.settings.epochs):
             started, lr = time.perf_counter(), self.lr
             with progress.track(f"epoch {epoch + 1}/{self.settings.epochs}", total=len(self.batches)) as bar:

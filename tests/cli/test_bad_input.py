@@ -30,7 +30,7 @@ def _check_refused(typed: Typed, folder: Path, message: str, code: int = 2) -> N
         ("serch.seed=1", "--set serch.seed=1: unknown key 'serch'. Did you mean 'search'"),
         ("search.seed=many", "'search.seed': .*got 'many'"),
         ("training.epochs", "expected key=value"),
-        ("model=resnet21_cifar", "unknown model 'resnet21_cifar'. Did you mean 'resnet20_cifar'"),
+        ("model=resnet20_cifer", "unknown model 'resnet20_cifer'. Did you mean 'resnet20_cifar'"),
         ("model=python:tests.flows.tiny:netwrk", "has no 'netwrk'. Did you mean 'network'"),
         ("dataset=digit", "there is no 'digit'. Did you mean 'digits'"),
         ("dataset=imagefolder:photos", "photos"),
@@ -122,7 +122,7 @@ def test_other_commands(secateur: Secateur, tmp_path: Path, arguments: tuple[str
 
 
 def test_check_tells_every_problem_at_its_place(secateur: Secateur, tmp_path: Path) -> None:
-    study = write_study(tmp_path, {"model": "resnet21_cifar", "dataset": "digit"})
+    study = write_study(tmp_path, {"model": "resnet20_cifer", "dataset": "digit"})
     (tmp_path / "schedule.yaml").write_text("policies: 5\nprunners: {}\n")
     typed = secateur("check", study)
     assert typed.code == 2
@@ -132,7 +132,7 @@ def test_check_tells_every_problem_at_its_place(secateur: Secateur, tmp_path: Pa
 
 
 def test_check_tells_what_the_study_names_wrongly_line_by_line(secateur: Secateur, tmp_path: Path) -> None:
-    changes = {"model": "resnet21_cifar", "dataset": "digit", "weights": "missing.npz", "evaluation": "python:a:b"}
+    changes = {"model": "resnet20_cifer", "dataset": "digit", "weights": "missing.npz", "evaluation": "python:a:b"}
     typed = secateur("check", write_study(tmp_path, changes))
     lines = (tmp_path / "study.yaml").read_text().splitlines()
     places = {key: next(i for i, line in enumerate(lines, start=1) if line.startswith(f"{key}:")) for key in changes}
@@ -146,10 +146,10 @@ def test_check_tells_what_the_study_names_wrongly_line_by_line(secateur: Secateu
 def test_what_is_checked_before_a_sweep_is_checked_before_these(
     secateur: Secateur, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
-    write_study(tmp_path, {"model": "resnet21_cifar"})
+    write_study(tmp_path, {"model": "resnet20_cifer"})
     message = "Did you mean 'study.yaml'"
     _check_refused(secateur(*command, "stydy.yaml", "--store", "store"), tmp_path, message)
-    message = "unknown model 'resnet21_cifar'. Did you mean 'resnet20_cifar'"
+    message = "unknown model 'resnet20_cifer'. Did you mean 'resnet20_cifar'"
     _check_refused(secateur(*command, "study.yaml", "--store", "store"), tmp_path, message)
 
 

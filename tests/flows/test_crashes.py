@@ -14,9 +14,9 @@ import pytest
 
 from secateur.results import StudyResults, TrialRecord
 from secateur.store import StudyFiles, open_store
-from tests.flows.conftest import Ended, Runs
 from tests.flows.processes import left_in
 from tests.flows.tiny import write_study
+from tests.runs import Ended, Runs
 
 SWEEP = ("sweep", "study.yaml", "--store", "store")
 KILLED = -signal.SIGKILL

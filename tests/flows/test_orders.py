@@ -12,9 +12,9 @@ from typing import Any
 
 from secateur.store import StudyFiles, open_store, read_lease
 from tests.cli.conftest import Secateur
-from tests.flows.conftest import Runs
 from tests.flows.processes import left_in
 from tests.flows.tiny import write_study
+from tests.runs import Runs
 
 STORE = ("--store", "store")
 SWEEP = ("sweep", "study.yaml", *STORE)

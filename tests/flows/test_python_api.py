@@ -8,10 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.flows.conftest import ROOT
+import pytest
+
 from tests.flows.processes import left_in
+from tests.runs import ROOT
 
 
+@pytest.mark.slow  # two Prefect servers, one after the other
 def test_a_notebook_runs_a_study_with_parts_of_its_own(tmp_path: Path) -> None:
     own = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "SECATEUR_"))}
     done = subprocess.run(

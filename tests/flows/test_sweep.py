@@ -16,9 +16,9 @@ import pytest
 
 from secateur.results import StudyResults
 from secateur.store import StudyFiles, open_store
-from tests.flows.conftest import ROOT
 from tests.flows.processes import at_work_in, left_in
 from tests.flows.tiny import write_study
+from tests.runs import ROOT
 
 SECATEUR = (sys.executable, "-m", "secateur.cli.main")
 PATIENCE_S = 240.0

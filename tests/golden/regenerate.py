@@ -1,13 +1,14 @@
 """Compact copies of what the real Distiller computed: `pytest --regen-golden` writes them, a person reads the diff.
 
-The originals lie beside the repository, in ``../shared/golden/distiller``; its README says how they were made. What is
-copied needs no weight file: its networks are initialised by a recipe (`tests.golden.npinit`).
+The originals lie beside the repository, in ``../shared/golden/distiller``; its README says how they were made. Most
+networks are initialised by a recipe (`tests.golden.npinit`); the weights of ResNet20 are copied with the numbers.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,25 @@ import yaml
 
 HERE = Path(__file__).parent
 ORIGINALS = HERE.parents[2] / "shared" / "golden" / "distiller"
-NETWORKS = ("resnet20_cifar", "resnet56_cifar")
-LR_SCHEDULES = ("thesis_exp", "exp_from0", "exp_freq3", "step", "step_late", "multistep", "cosine", "exp_epochs_list")
-"""Those of classes that torch has, and whose sequence is known in advance."""
+COPIED_VECTORS = (
+    "resnet20_cifar_npinit",
+    "resnet20_cifar_pretrained",
+    "resnet56_cifar_npinit",
+    "plain20_cifar_npinit",
+    "vgg11_cifar_npinit",
+    "vgg11_bn_cifar_npinit",
+)
+COPIED_FILES = (
+    "activation_gradient_random",
+    "edge_cases",
+    "fine_grained",
+    "lr_sequences",
+    "more_behaviours",
+    "prefix_equivalence",
+    "regularizers",
+    "training_loop",
+)
+_LEFT_OUT = {"recipes", "stdout", "module_attrs"}
 
 
 def load_golden(name: str) -> Any:
@@ -27,9 +44,8 @@ def load_golden(name: str) -> Any:
 
 
 def original_vectors() -> list[Path]:
-    """Return the files of all visible vectors of the two networks; none, where the originals are not there."""
-    paths = sorted((ORIGINALS / "vectors").glob("*.json"))
-    return [path for path in paths if path.stem.split("__")[1].startswith(NETWORKS)]
+    """Return the files of all visible vectors; none, where the originals are not there."""
+    return sorted((ORIGINALS / "vectors").glob("*.json"))
 
 
 def compact(vector: dict[str, Any]) -> dict[str, Any]:
@@ -41,6 +57,7 @@ def compact(vector: dict[str, Any]) -> dict[str, Any]:
         "kept": {name: layer["kept"] for name, layer in vector["pruned_layers"].items()},
         "shapes": vector["thinned"]["state_shapes"],
         "dense": _figures(vector["baseline"]),
+        "masked": vector["masked"]["logits"],
         "thinned": _figures(vector["thinned"]),
     }
 
@@ -53,21 +70,36 @@ def regenerate() -> None:
     """Write every copy anew."""
     if not ORIGINALS.is_dir():
         raise pytest.UsageError(f"--regen-golden: the originals are not in {ORIGINALS}.")
-    vectors = [json.loads(path.read_text()) for path in original_vectors()]
-    for network in NETWORKS:
-        cases = [compact(vector) for vector in vectors if vector["model"] == f"{network}@npinit"]
+    for name, content in copies().items():
+        _write(name, content)
+    shutil.copy(ORIGINALS / "weights" / "resnet20_cifar_pretrained.npz", HERE)
+
+
+def copies() -> dict[str, Any]:
+    """Return what is copied from the originals: name of the copy -> its content."""
+    found: dict[str, Any] = {}
+    for network in COPIED_VECTORS:
+        paths = sorted((ORIGINALS / "vectors").glob(f"*__{network}.json"))
+        cases = [compact(json.loads(path.read_text())) for path in paths]
         for case in cases:
             del case["shapes"]  # parameters, MACs and logits tell as much
-        _write(f"distiller_{network}", cases)
+        found[f"distiller_{network}"] = cases
     table, triples = (json.loads((ORIGINALS / f"removed_counts{kind}.json").read_text()) for kind in ("", "_random"))
     rows = zip(table["f"], table["removed"], strict=True)
     triples += [[n, f, count] for f, row in rows for n, count in zip(table["n"], row, strict=True)]
-    _write("distiller_counts", [triple for triple in triples if triple[1] < 1])  # 1.0 is refused here
-    sequences = json.loads((ORIGINALS / "lr_sequences.json").read_text())
-    _write("distiller_learning_rates", [{"id": name, **sequences[name]} for name in LR_SCHEDULES])
+    found["distiller_counts"] = [triple for triple in triples if triple[1] < 1]  # 1.0 is refused here
+    for name in COPIED_FILES:
+        found[f"distiller_{name}"] = _without(json.loads((ORIGINALS / f"{name}.json").read_text()))
+    return found
 
 
-def _write(name: str, content: list[Any]) -> None:
+def _without(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _without(value) for key, value in content.items() if key not in _LEFT_OUT}
+    return [_without(item) for item in content] if isinstance(content, list) else content
+
+
+def _write(name: str, content: Any) -> None:
     indented = json.dumps(content, indent=1)
     one_line_a_list = re.sub(r"\[[^\[\]{}]*\]", lambda match: " ".join(match[0].split()), indented)
     (HERE / f"{name}.json").write_text(one_line_a_list + "\n")

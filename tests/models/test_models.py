@@ -11,18 +11,62 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from secateur.errors import ModelError
-from secateur.models import create_model, known_models, load_state, load_weights
+from secateur.models import (
+    create_model,
+    default_input_size,
+    default_num_classes,
+    known_models,
+    load_state,
+    load_weights,
+    num_classes_of,
+)
 from tests.flows.tiny import TinyNetwork
 
+NUM_PARAMS = {
+    "resnet20_cifar": 272_474,
+    "resnet32_cifar": 466_906,
+    "resnet44_cifar": 661_338,
+    "resnet56_cifar": 855_770,
+    "resnet110_cifar": 1_730_714,
+    "vgg11_cifar": 9_225_610,  # of Distiller's
+    "vgg11_bn_cifar": 9_231_114,
+    "vgg16_cifar": 14_719_818,
+    "vgg16_bn_cifar": 14_728_266,
+}
 
-@pytest.mark.parametrize(("name", "num_params"), [("resnet20_cifar", 275_572), ("resnet56_cifar", 855_770)])
-def test_known_models(name: str, num_params: int) -> None:
-    assert name in known_models()
+
+@pytest.mark.parametrize("name", NUM_PARAMS)
+def test_known_models(name: str) -> None:
+    assert set(known_models()) == set(NUM_PARAMS)
     model = create_model(name, 10)
-    if name == "resnet56_cifar":
-        assert sum(parameter.numel() for parameter in model.parameters()) == num_params
+    assert sum(parameter.numel() for parameter in model.parameters()) == NUM_PARAMS[name]
     assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
-    assert create_model(name, 7)(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+    assert create_model(name, 7).eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("torchvision:squeezenet1_1", 64), ("torchvision:googlenet", 64), ("timm:mobilenetv3_small_050", 64)],
+)
+def test_models_of_zoos_have_the_head_that_is_asked_for(name: str, size: int) -> None:
+    if name.startswith("timm:"):
+        pytest.importorskip("timm", reason="timm is an extra")
+    model = create_model(name, 7)
+    assert model(torch.zeros(2, 3, size, size)).shape == (2, 7)
+    assert (default_num_classes(name), default_input_size(name)) == (1000, 224)
+
+
+@pytest.mark.parametrize("name", ["torchvision:squeezenet1_1", "torchvision:googlenet", "resnet20_cifar"])
+@pytest.mark.parametrize("num_classes", [3, 10, 1000])
+def test_weights_tell_their_number_of_classes(tmp_path: Path, name: str, num_classes: int) -> None:
+    path = write(tmp_path / "w.safetensors", create_model(name, num_classes).state_dict())
+    assert num_classes_of(name, path) == num_classes
+
+
+def test_weights_may_hold_heads_that_only_served_training(tmp_path: Path) -> None:
+    state = create_model("torchvision:googlenet", 3).state_dict()
+    path = write(tmp_path / "w.safetensors", {**state, "aux1.fc2.weight": torch.zeros(3, 1024)})
+    load_weights(create_model("torchvision:googlenet", 3), path)
 
 
 def test_a_model_of_the_users_own() -> None:
@@ -41,7 +85,9 @@ def broken(num_classes: int) -> nn.Module:
     ("name", "problem"),
     [
         ("resnet20", "unknown model 'resnet20'. Did you mean 'resnet20_cifar'?"),
-        ("vgg", "unknown model 'vgg'. Known: resnet20_cifar, resnet56_cifar."),
+        ("torchvision:resnet51", "unknown model 'torchvision:resnet51'. Did you mean 'resnet50'?"),
+        ("keras:resnet50", "unknown model 'keras:resnet50'."),
+        ("vgg", "unknown model 'vgg'."),
         (
             "python:tests.models.test_models:no_model",
             "expected the factory to return a torch.nn.Module, got <class 'str'>",

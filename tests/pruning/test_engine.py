@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,10 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from secateur.errors import ThinningError
-from secateur.pruning import ScheduleEngine, keep_mask
+from secateur.config.located import Located
+from secateur.errors import ScheduleError, ThinningError
+from secateur.methods import keep_mask
+from secateur.pruning import ScheduleEngine
 from secateur.results import Scores
-from secateur.schedule import Schedule
+from secateur.schedule import Schedule, parse_schedule
 from secateur.training import TrainingResult, TrainingSettings, train
 from tests.flows.tiny import SIZE, TinyNetwork
 from tests.schedule.documents import TEXT, THINNER, parse_text, pruner, schedule_of
@@ -42,14 +45,23 @@ def silent(model: TinyNetwork, layer: str, dim: int = 0) -> list[int]:
     return (weight.detach().transpose(0, dim).flatten(1).abs().sum(1) == 0).nonzero().flatten().tolist()
 
 
+def masked(engine: ScheduleEngine) -> dict[str, tuple[int, list[int]]]:
+    """Return parameter -> (dimension, indices) of masked structures."""
+    found = {}
+    for name, mask in engine.masks.items():
+        gone = {dim: (~mask).transpose(0, dim).flatten(1).all(1).nonzero().flatten().tolist() for dim in (0, 1)}
+        (found[name],) = [(dim, indices) for dim, indices in gone.items() if indices]
+    return found
+
+
 def test_masks_are_computed_when_the_epoch_begins_and_applied_with_its_first_minibatch() -> None:
     model, engine = make_engine(schedule_of((pruner([f"{FIRST}.weight"]), [1])))
     engine.on_epoch_begin(0)
     engine.on_minibatch_begin(0, 0, 3)
-    assert engine.masked == {}
+    assert masked(engine) == {}
     weakest = keep_mask(model.get_parameter(f"{FIRST}.weight"), "filters", "L1", 0.5).logical_not().nonzero().flatten()
     engine.on_epoch_begin(1)
-    assert engine.masked == {f"{FIRST}.weight": (0, tuple(weakest.tolist()))}
+    assert masked(engine) == {f"{FIRST}.weight": (0, weakest.tolist())}
     assert silent(model, FIRST) == []
     engine.on_minibatch_begin(1, 0, 3)
     assert silent(model, FIRST) == weakest.tolist()
@@ -60,7 +72,7 @@ def test_masked_weights_stay_zero_in_every_later_epoch() -> None:
     run(model, engine)
     assert len(silent(model, FIRST)) == 4
     assert model.get_parameter(f"{FIRST}.weight").shape[0] == 8
-    assert engine.masked[f"{FIRST}.weight"] == (0, tuple(silent(model, FIRST)))
+    assert masked(engine)[f"{FIRST}.weight"] == (0, silent(model, FIRST))
 
 
 def test_thinning_in_the_middle_of_a_training_trims_the_momentum() -> None:
@@ -79,12 +91,12 @@ def test_thinning_in_the_middle_of_a_training_trims_the_momentum() -> None:
     engine = Watched(model, engine._schedule, EXAMPLE_NCHW, base_lr=0.1, num_epochs=3)
     result = run(model, engine)
     assert len(result.epochs) == 3
-    assert seen == [(4, 4, True)] * 6  # the second and the third epoch: momentum is kept, and fits
+    assert seen == [(8, 0, False)] + [(8, 8, True)] * 2 + [(4, 4, True)] * 6  # momentum is kept, and fits
     conv1, bn1, conv2 = (model.get_submodule(f"blocks.0.{name}") for name in ("conv1", "bn1", "conv2"))
     assert (conv1.out_channels, bn1.num_features, conv2.in_channels) == (4, 4, 4)
     assert len(engine.kept[FIRST]) == 4
     assert engine.kept[SECOND] == tuple(range(8))
-    assert engine.masked == {}
+    assert masked(engine) == {}
 
 
 def test_trimmed_momentum_belongs_to_the_filters_that_stay() -> None:
@@ -133,7 +145,7 @@ def test_an_extension_before_the_pruner_thins_nothing() -> None:
     engine.prune_before_training()
     assert model.get_submodule(FIRST).out_channels == 8
     assert len(silent(model, FIRST)) == 4
-    assert len(engine.masked[f"{FIRST}.weight"][1]) == 4
+    assert len(masked(engine)[f"{FIRST}.weight"][1]) == 4
 
 
 def test_an_extension_between_two_pruners_thins_both() -> None:
@@ -158,13 +170,13 @@ def test_a_mask_survives_the_thinning_of_the_other_dimension() -> None:
     channels = pruner(["blocks.0.conv2.weight"], 0.5, group_type="Channels")
     model, engine = make_engine(schedule_of((filters, [0]), (channels, [0]), (THINNER, [0])))
     engine.on_epoch_begin(0)
-    gone = set(engine.masked[f"{FIRST}.weight"][1])
-    masked = set(engine.masked["blocks.0.conv2.weight"][1])
-    left = masked - gone
+    gone = set(masked(engine)[f"{FIRST}.weight"][1])
+    channels_gone = set(masked(engine)["blocks.0.conv2.weight"][1])
+    left = channels_gone - gone
     assert left, "a seed for which there is something to see"
     engine.on_minibatch_begin(0, 0, 1)
     expected = [position for position, index in enumerate(engine.kept[FIRST]) if index in left]
-    assert engine.masked == {"blocks.0.conv2.weight": (1, tuple(expected))}
+    assert masked(engine) == {"blocks.0.conv2.weight": (1, expected)}
     run(model, engine, epochs=2)
     assert silent(model, "blocks.0.conv2", 1) == expected
 
@@ -179,6 +191,13 @@ def test_a_leader_decides_for_all() -> None:
     assert model(torch.randn(2, 3, SIZE, SIZE)).shape == (2, 3)
 
 
+def test_a_leader_decides_anew_from_what_is_left() -> None:
+    leader = pruner(COUPLED, 0.5, group_dependency="Leader")
+    model, engine = make_engine(schedule_of((leader, [0, 1]), (THINNER, [0, 1])))
+    run(model, engine)
+    assert {len(engine.kept[name.removesuffix(".weight")]) for name in COUPLED} == {2}  # 8 -> 4 -> 2
+
+
 def test_coupled_layers_must_agree() -> None:
     model, engine = make_engine(schedule_of((pruner(COUPLED[1:2]), [0]), (THINNER, [0])))
     with pytest.raises(
@@ -189,6 +208,24 @@ def test_coupled_layers_must_agree() -> None:
         engine.prune_before_training()
     assert model.get_submodule("blocks.0.conv2").out_channels == 8
     assert engine.kept["blocks.0.conv2"] == tuple(range(8))
+
+
+@pytest.mark.parametrize(
+    ("steps", "problem"),
+    [
+        ([(pruner(COUPLED[:1]), [1])], "pruner 'p0': the filters of conv1, blocks.1.conv2, blocks.0.conv2 can only go"),
+        ([(pruner(COUPLED), [1])], "the filters of conv1, blocks.1.conv2, blocks.0.conv2 can only go together"),
+        ([(pruner(["fc.weight"], group_type="Rows"), [0])], "the channels of .* can only go together"),
+    ],
+    ids=["one of them", "each in its own way", "channels"],
+)
+def test_what_cannot_be_thinned_later_is_refused_before_training(
+    steps: list[tuple[dict[str, Any], list[int]]], problem: str
+) -> None:
+    thin = "remove_channels" if "Rows" in str(steps) else "remove_filters"
+    with pytest.raises(ScheduleError, match=problem):
+        make_engine(schedule_of(*steps, (THINNER, [2]), thin=thin))
+    make_engine(schedule_of(*steps, (THINNER, [9]), thin=thin))  # behind the end of training
 
 
 def test_pruning_before_training_is_done_once() -> None:
@@ -229,13 +266,13 @@ def test_the_moments_come_in_distillers_order() -> None:
 
         def before_optimizer_step(self) -> None:
             moments.append("step")
-            assert silent(model, FIRST) == list(self.masked[f"{FIRST}.weight"][1])
+            assert silent(model, FIRST) == masked(self)[f"{FIRST}.weight"][1]
             super().before_optimizer_step()
 
         def on_minibatch_end(self, epoch: int, minibatch: int, num_minibatches: int) -> None:
             moments.append(f"minibatch {minibatch} ends")
             super().on_minibatch_end(epoch, minibatch, num_minibatches)
-            assert silent(model, FIRST) == list(self.masked[f"{FIRST}.weight"][1])
+            assert silent(model, FIRST) == masked(self)[f"{FIRST}.weight"][1]
 
         def on_epoch_end(self, epoch: int, optimizer: Optimizer, validation: Scores) -> None:
             moments.append(f"epoch {epoch} ends")
@@ -247,3 +284,62 @@ def test_the_moments_come_in_distillers_order() -> None:
         moment for i in range(3) for moment in (f"minibatch {i} begins", "backward", "step", f"minibatch {i} ends")
     ]
     assert moments == ["epoch 0 begins", *minibatches, "epoch 0 ends"]
+
+
+# --- options of policies, beside the golden trainings
+
+
+def with_options(document: dict[str, Any], **options: Any) -> Schedule:
+    """Return a schedule whose first policy has `args`, and acts in epochs 0 and 1."""
+    document["policies"][0] = {"pruner": {"instance_name": "p0", "args": options}, "epochs": [0, 1]}
+    return parse_schedule(Located(value=document, source="s"))
+
+
+def of_pruners(*entries: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "pruners": {f"p{i}": entry for i, entry in enumerate(entries)},
+        "policies": [{"pruner": {"instance_name": f"p{i}"}, "epochs": [0]} for i in range(len(entries))],
+    }
+
+
+def test_copies_are_of_the_weights_before_any_mask() -> None:
+    """Also where two pruners mask, one after the other, before one forward pass."""
+    document = of_pruners(pruner([f"{FIRST}.weight"]), pruner([f"{SECOND}.weight"]))
+    model, engine = make_engine(with_options(document, use_double_copies=True, mask_on_forward_only=True))
+    dense = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    engine._schedule = replace(engine._schedule, policies=engine._schedule.policies[::-1])
+    engine.on_epoch_begin(0)
+    engine.on_minibatch_begin(0, 0, 1)
+    assert len(silent(model, FIRST)) == len(silent(model, SECOND)) == 4
+    engine.before_optimizer_step()
+    assert all(torch.equal(parameter, dense[name]) for name, parameter in model.named_parameters())
+
+
+def test_a_policys_levels_replace_the_pruners() -> None:
+    levels = {"class": "SparsityLevelParameterPruner", "levels": {f"module.{FIRST}.weight": 0.25}}
+    model, engine = make_engine(with_options(of_pruners(levels), levels={f"module.{SECOND}.weight": 0.5}))
+    engine.prune_before_training()
+    (name,) = engine.masks
+    assert name == f"{SECOND}.weight"
+    assert int((model.get_parameter(name) == 0).sum()) == model.get_parameter(name).numel() // 2
+
+
+def test_a_regularizers_threshold_leaves_a_pruners_mask() -> None:
+    regularizer = {"class": "L1Regularizer", "reg_regims": {f"{FIRST}.weight": 0.01}, "threshold_criteria": "Max"}
+    document = of_pruners(pruner([f"{FIRST}.weight"]))
+    document["regularizers"] = {"r": regularizer}
+    document["policies"].append({"regularizer": {"instance_name": "r", "args": {"keep_mask": True}}, "epochs": [0]})
+    model, engine = make_engine(parse_schedule(Located(value=document, source="s")))
+    run(model, engine, epochs=2)
+    zeros = (model.get_parameter(f"{FIRST}.weight") == 0).flatten(1)
+    assert int(zeros.all(1).sum()) == 4
+    assert int(zeros.sum()) > 4 * zeros.shape[1]  # and what the regularizer made small
+
+
+def test_activations_are_watched_while_training_and_no_longer() -> None:
+    mean = pruner([f"{FIRST}.weight"], **{"class": "ActivationMeanRankedFilterPruner"})
+    model, engine = make_engine(schedule_of((mean, [1]), (THINNER, [1])))
+    assert model.get_submodule("blocks.0.relu1")._forward_hooks
+    run(model, engine)
+    assert len(engine.kept[FIRST]) == 4
+    assert not model.get_submodule("blocks.0.relu1")._forward_hooks

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from secateur import resources
 from secateur.config.located import Located
 from secateur.errors import ScheduleError
-from secateur.schedule import RankedStructurePruner, Schedule, load_schedule, parse_schedule
+from secateur.methods import RankedStructurePruner
+from secateur.schedule import Schedule, load_schedule, parse_schedule
 from tests.schedule.documents import TEXT, parse_text
 
 
@@ -99,7 +100,7 @@ def test_sparsities_that_are_none(text: str, got: str) -> None:
         (
             "group_type: Filters",
             "group_type: Blocks",
-            "3: pruner 'one': group_type input should be 'Filters', '3D', 'Cha",
+            "3: pruner 'one': kwargs: {block_shape: [r, d, 1, 1]} belongs to 'group_type: Blocks', and only to it.",
         ),
         (
             "desired_sparsity: 0.5",
@@ -114,7 +115,7 @@ def test_sparsities_that_are_none(text: str, got: str) -> None:
         (
             "class: L1RankedStructureParameterPruner",
             "class: FilterRemover",
-            "there is no pruner class 'FilterRemover'.",
+            "there is no pruner class 'FilterRemover'. It is a class of extensions.",
         ),
         (
             "class: L1RankedStructureParameterPruner",
@@ -126,6 +127,11 @@ def test_sparsities_that_are_none(text: str, got: str) -> None:
             "class: ExponentialLR",
             "class: ExponentalLR",
             "6: lr_scheduler 'falling': there is no lr_scheduler class 'Expon",
+        ),
+        (
+            "class: L1RankedStructureParameterPruner",
+            "class: BernoulliFilterPruner",
+            "3: pruner 'one': BernoulliFilterPruner is not supported: it scales what it keeps, and",
         ),
         ("class: ExponentialLR", "class: _LRScheduler", "there is no lr_scheduler class '_LRScheduler'."),
         ("gamma: 0.9", "gama: 0.9", "6: lr_scheduler 'falling': ExponentialLR does not accept 'gama'; it takes gamma."),
@@ -150,12 +156,12 @@ def test_sparsities_that_are_none(text: str, got: str) -> None:
             "there is no extension class 'FilterRemove'. Did you mean 'Filter",
         ),
         ("version: 1", "pruner: {}", "s.yaml:1: unknown section 'pruner'. Did you mean 'pruners'?"),
+        ("version: 1", "regularizers: {a: {}}", "1: regularizer 'a': expected a mapping with a 'class', got {}."),
         (
             "version: 1",
-            "regularizers: {a: {}}",
-            "1: Regularizers are not supported; remove the section and its policies.",
+            "quantizers: {a: {class: WRPNQuantizer, bits_weights: 8}}",
+            "1: quantizer 'a': WRPNQuantizer is not supported: secateur does not quantize: take",
         ),
-        ("version: 1", "quantizers: {a: {}}", "1: Quantizers are not supported; remove the section and its policies."),
         ("instance_name: one", "instance_name: onee", "14: policy: pruner 'onee' is not defined. Did you mean 'one'?"),
         (
             "instance_name: one",
@@ -166,12 +172,32 @@ def test_sparsities_that_are_none(text: str, got: str) -> None:
         (
             "{instance_name: one}",
             "{instance_name: one, args: {levels: 3}}",
-            "policy of 'one': 'args' are not supported, got",
+            "14: policy of 'one': levels input should be a valid dictionary, got 3.",
         ),
         (
             "{instance_name: one}",
             "{instance_name: one, args: 5}",
-            "14: policy of 'one': 'args' are not supported, got 5.",
+            "14: policy of 'one': input should be a valid dictionary or instance of PruningOptions, got 5.",
+        ),
+        (
+            "{instance_name: one}",
+            "{instance_name: one, args: {mask_gradient: true}}",
+            "14: policy of 'one': unknown argument 'mask_gradient'. Did you mean 'mask_gradients'?",
+        ),
+        (
+            "{instance_name: one}",
+            "{instance_name: one, args: {mask_gradients: true}}",
+            "14: policy of 'one': mask_gradients needs 'mask_on_forward_only: true' beside it.",
+        ),
+        (
+            "{instance_name: one}",
+            "{instance_name: one, args: {levels: {'*': 0.5}}}",
+            "14: policy of 'one': 'levels' are for SparsityLevelParameterPruner, not for L1Ranked",
+        ),
+        (
+            "{instance_name: falling}",
+            "{instance_name: falling, args: {a: 1}}",
+            "10: policy of 'falling': unknown argument 'a'.",
         ),
         (
             "pruner: {instance_name: one}",
@@ -182,12 +208,12 @@ def test_sparsities_that_are_none(text: str, got: str) -> None:
         (
             "pruner: {instance_name: one}",
             "prunner: {}",
-            "14: policy: expected one of pruner, lr_scheduler, extension, got",
+            "14: policy: expected one of pruner, regularizer, quantizer, lr_scheduler, extension, got",
         ),
         (
             "- pruner: {instance_name: one}\n  epochs: [0]",
             "- 3",
-            "14: policy: expected one of pruner, lr_scheduler, ext",
+            "14: policy: expected one of pruner, regularizer, quantizer, lr_sch",
         ),
         ("epochs: [0]", "epochs: []", "15: 'epochs': expected a list of numbers, got []."),
         ("epochs: [0]", "epochs: 0", "15: 'epochs': expected a list of numbers, got 0."),

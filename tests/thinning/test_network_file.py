@@ -83,8 +83,8 @@ def test_other_bytes_are_refused(data: bytes) -> None:
 
 
 def test_a_network_of_an_unknown_model_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"unknown model 'resnet21_cifar'. Did you mean 'resnet20_cifar'"):
-        rebuild(save_network(unpruned(TinyNetwork(3), "resnet21_cifar", 3)))
+    with pytest.raises(ModelError, match=r"unknown model 'resnet20_cifer'. Did you mean 'resnet20_cifar'"):
+        rebuild(save_network(unpruned(TinyNetwork(3), "resnet20_cifer", 3)))
 
 
 def test_a_network_whose_model_has_changed_is_refused() -> None:

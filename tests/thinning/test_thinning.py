@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from secateur.errors import ThinningError
 from secateur.models.resnet_cifar import BasicBlock
-from secateur.thinning import all_filters, count_macs, count_params, thin, trace_channel_spaces
+from secateur.thinning import all_filters, count_macs, count_params, thin, trace_channel_spaces, unprunable
+from secateur.thinning.surgery import Side
 from tests.training.networks import small_network
 
 IMAGES_NCHW = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -61,6 +62,10 @@ def silence_norm(model: nn.Module, layer: str, indices: Sequence[int]) -> None:
     norm.bias.data[list(indices)] = 0
 
 
+def thin_traced(model: nn.Module, side: Side) -> Mapping[str, Tensor]:
+    return thin(model, trace_channel_spaces(model, IMAGES_NCHW[:1]), side, IMAGES_NCHW[:1]).kept
+
+
 INDICES = {n: st.lists(st.integers(0, n - 1), min_size=1, max_size=n - 1, unique=True) for n in (6, 12, 16, 32)}
 
 
@@ -71,7 +76,7 @@ def test_silent_channels_go_without_a_trace(first: list[int], second: list[int],
     silence(model, "first.conv2", 1, first)
     silence(model, "second.conv2", 1, second)
     expected_NK = model(IMAGES_NCHW)
-    kept = thin(model, trace_channel_spaces(model, IMAGES_NCHW[:1]), "channels")
+    kept = thin_traced(model, "channels")
     assert (model(IMAGES_NCHW) - expected_NK).abs().max() <= 1e-5 * expected_NK.abs().max()
     assert kept["first.conv1"].tolist() == sorted(set(range(6)) - set(first))
     assert kept["second.conv1"].tolist() == sorted(set(range(12)) - set(second))
@@ -88,7 +93,7 @@ def test_silent_filters_go_without_a_trace_where_normalisations_keep_zeros(
         silence(model, conv, 0, indices)
         silence_norm(model, norm, indices)
     expected_NK = model(IMAGES_NCHW)
-    kept = thin(model, trace_channel_spaces(model, IMAGES_NCHW[:1]), "filters")
+    kept = thin_traced(model, "filters")
     assert (model(IMAGES_NCHW) - expected_NK).abs().max() <= 1e-5 * expected_NK.abs().max()
     assert kept["3"].tolist() == sorted(set(range(32)) - set(second))
     linear = model.get_submodule("8")
@@ -104,7 +109,7 @@ def test_filters_behind_a_sum_go_together_with_their_shortcut(indices: list[int]
         silence(model, conv, 0, indices)
         silence_norm(model, norm, indices)
     expected_NK = model(IMAGES_NCHW)
-    thin(model, trace_channel_spaces(model, IMAGES_NCHW[:1]), "filters")
+    thin_traced(model, "filters")
     assert (model(IMAGES_NCHW) - expected_NK).abs().max() <= 1e-5 * expected_NK.abs().max()
     assert model.get_submodule("head").in_features == 12 - len(indices)
 
@@ -116,7 +121,7 @@ def test_the_constant_that_a_normalisation_makes_goes_with_the_filter() -> None:
     assert isinstance(norm, nn.BatchNorm2d)
     norm.bias.data[0] = 9.0
     masked_NK = model(IMAGES_NCHW)
-    thin(model, trace_channel_spaces(model, IMAGES_NCHW[:1]), "filters")
+    thin_traced(model, "filters")
     assert not torch.allclose(model(IMAGES_NCHW), masked_NK, atol=1e-4)
 
 
@@ -125,7 +130,7 @@ def test_a_bias_goes_with_its_filter() -> None:
     coupled = ("stem", "first.conv2")
     for layer in coupled:
         silence(model, layer, 0, [1, 4])
-    kept = thin(model, trace_channel_spaces(model, IMAGES_NCHW[:1]), "filters")
+    kept = thin_traced(model, "filters")
     stem = model.get_submodule("stem")
     assert isinstance(stem, nn.Conv2d)
     assert stem.bias is not None
@@ -137,7 +142,7 @@ def test_a_bias_goes_with_its_filter() -> None:
 def test_without_anything_silent_nothing_changes() -> None:
     model = make_network(is_flat=False)
     before = copy.deepcopy(model.state_dict())
-    assert thin(model, trace_channel_spaces(model, IMAGES_NCHW[:1]), "filters") == {}
+    assert thin_traced(model, "filters") == {}
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
@@ -145,7 +150,7 @@ def test_the_networks_input_keeps_its_channels() -> None:
     model = make_network(is_flat=False)
     silence(model, "stem", 1, [0])
     expected_NK = model(IMAGES_NCHW)
-    assert thin(model, trace_channel_spaces(model, IMAGES_NCHW[:1]), "channels") == {}
+    assert thin_traced(model, "channels") == {}
     assert torch.equal(model(IMAGES_NCHW), expected_NK)
 
 
@@ -153,7 +158,7 @@ def test_parameters_stay_the_same_objects() -> None:
     model = make_network(is_flat=False)
     before = dict(model.named_parameters())
     silence(model, "first.conv1", 0, [0])
-    thin(model, trace_channel_spaces(model, IMAGES_NCHW[:1]), "filters")
+    thin_traced(model, "filters")
     assert all(parameter is before[name] for name, parameter in model.named_parameters())
 
 
@@ -176,7 +181,7 @@ def test_what_cannot_be_removed_is_named_and_left(layer: str, dim: int, indices:
     silence(model, layer, dim, indices)
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(ThinningError, match=problem):
-        thin(model, trace_channel_spaces(model, IMAGES_NCHW[:1]), "filters" if dim == 0 else "channels")
+        thin_traced(model, "filters" if dim == 0 else "channels")
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
@@ -192,33 +197,194 @@ class Branching(nn.Module):
 
 
 class WithOwnParameter(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, num_channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(3, 4, 1)
-        self.scale = nn.Parameter(torch.ones(1, 4, 1, 1))
+        self.scale = nn.Parameter(torch.ones(num_channels, 1, 1))
+
+    def forward(self, features_NCHW: Tensor) -> Tensor:
+        return features_NCHW * self.scale
+
+
+def test_a_network_that_cannot_be_traced_is_refused() -> None:
+    with pytest.raises(ThinningError, match="cannot be traced for thinning: RuntimeError: no forward today"):
+        trace_channel_spaces(Branching(), IMAGES_NCHW[:1])
+
+
+class Normalised(nn.Module):
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.norm, self.last = nn.Conv2d(3, 4, 1), norm, nn.Conv2d(4, 2, 1)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
-        scaled: Tensor = self.conv(images_NCHW) * self.scale
-        return scaled
+        logits_NK: Tensor = self.last(self.norm(self.conv(images_NCHW))).mean(dim=(2, 3))
+        return logits_NK
 
 
 @pytest.mark.parametrize(
     ("model", "problem"),
     [
-        (Branching(), "cannot be traced for thinning: RuntimeError: no forward today"),
+        (Normalised(nn.GroupNorm(2, 4)), "GroupNorm 'norm' normalises them together"),
+        (Normalised(WithOwnParameter(4)), "they meet the parameter 'norm.scale', which no layer owns"),
+        (Normalised(nn.InstanceNorm2d(4, affine=True)), "they meet layer 'norm', and InstanceNorm2d is not thinned"),
+        (nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten()), "they are the network's output"),
         (
-            nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3, groups=2)),
-            r"Layer '1' is a grouped convolution \(2 groups\), which is not thinned yet",
+            nn.Sequential(nn.Conv2d(3, 6, 1, groups=3), nn.Conv2d(6, 2, 1)),
+            "group by group, of an input that keeps its channels",
         ),
-        (nn.Sequential(nn.Conv2d(3, 4, 1), nn.PReLU(4)), r"Layer '1' \(PReLU\) is not thinned yet"),
-        (WithOwnParameter(), "Layer 'conv': its filters reach a parameter that no layer owns"),
     ],
-    ids=["untraceable", "groups", "prelu", "parameter"],
+    ids=["group norm", "parameter", "instance norm", "output", "input"],
 )
-@pytest.mark.filterwarnings("ignore:Unwrapped parameters")
-def test_what_is_not_thinned_is_named(model: nn.Module, problem: str) -> None:
-    with pytest.raises(ThinningError, match=problem):
-        trace_channel_spaces(model, IMAGES_NCHW[:1])
+def test_what_cannot_lose_filters_is_named_with_its_reason(model: nn.Module, problem: str) -> None:
+    spaces = trace_channel_spaces(model, IMAGES_NCHW[:1])
+    layer = "conv" if isinstance(model, Normalised) else "0"
+    assert problem in unprunable(spaces, "filters")[layer]
+    silence(model, layer, 0, [0, 1])
+    if "input" in problem:  # nothing but the convolution itself makes them
+        return
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ThinningError, match=f"Layer '{layer}' cannot lose filters: .*{problem}"):
+        thin(model, spaces, "filters", IMAGES_NCHW[:1])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_prelu_is_thinned() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.PReLU(4), nn.Conv2d(4, 2, 1), nn.PReLU(), nn.Conv2d(2, 2, 1))
+    silence(model, "0", 0, [1])
+    silence(model, "2", 0, [0])
+    assert {name: kept.tolist() for name, kept in thin_traced(model, "filters").items()} == {"0": [0, 2, 3], "2": [1]}
+    assert (model[1].num_parameters, model[3].num_parameters) == (3, 1)
+
+
+def test_a_constant_behind_a_silent_filter_is_noticed_and_the_network_left_as_it_was() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sigmoid(), nn.Conv2d(4, 4, 1), nn.Flatten(), nn.Linear(256, 2))
+    silence(model, "0", 0, [1])
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ThinningError, match=r"without the filters that 0 should lose is not the one .* silent: max"):
+        thin_traced(model, "filters")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert (model[0].out_channels, model[2].in_channels) == (4, 4)
+
+
+class Grouped(nn.Module):
+    """ResNeXt's and MobileNet's way: a grouped convolution between two others, with squeeze and excitation."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.expand, self.norm = nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8)
+        self.grouped = nn.Conv2d(8, 8, 3, padding=1, groups=groups)
+        self.squeeze, self.excite = nn.Conv2d(8, 2, 1), nn.Conv2d(2, 8, 1)
+        self.project = nn.Conv2d(8, 2, 1)
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        features_NCHW = self.grouped(torch.relu(self.norm(self.expand(images_NCHW))))
+        scale_NC11 = torch.sigmoid(self.excite(torch.relu(self.squeeze(features_NCHW.mean((2, 3), keepdim=True)))))
+        logits_NK: Tensor = self.project(features_NCHW * scale_NC11).mean(dim=(2, 3))
+        return logits_NK
+
+
+@pytest.mark.parametrize(
+    ("groups", "layer", "silent", "kept"),
+    [
+        (8, "expand", [1, 2], [0, 3, 4, 5, 6, 7]),
+        (8, "grouped", [1, 2], [0, 3, 4, 5, 6, 7]),
+        (4, "expand", [2, 3, 4, 7], [0, 1, 4, 5, 6, 7]),
+        (4, "grouped", [2, 3, 4, 7], [0, 1, 4, 5, 6, 7]),
+        (2, "expand", [2, 3, 4, 7], None),
+        (8, "excite", [1, 2], None),
+    ],
+)
+def test_grouped_convolutions_lose_whole_groups(
+    groups: int, layer: str, silent: list[int], kept: list[int] | None
+) -> None:
+    model = Grouped(groups).eval()
+    silence(model, layer, 0, silent)
+    found = thin_traced(model, "filters")
+    if kept is None:
+        assert found == {}
+        return
+    assert {name: indices.tolist() for name, indices in found.items()} == dict.fromkeys(
+        ("expand", "grouped", "excite"), kept
+    )
+    assert (model.grouped.groups, model.grouped.in_channels) == (len(kept) * groups // 8, len(kept))
+    assert (model.squeeze.in_channels, model.project.in_channels, model.norm.num_features) == (len(kept),) * 3
+
+
+class Shared(nn.Module):
+    """One convolution, applied to what two others make."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other, self.shared = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+        self.last = nn.Conv2d(8, 2, 1)
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        both_NCHW = torch.cat([self.shared(self.one(images_NCHW)), self.shared(self.other(images_NCHW))], dim=1)
+        logits_NK: Tensor = self.last(both_NCHW).mean(dim=(2, 3))
+        return logits_NK
+
+
+def test_what_a_shared_layer_consumes_goes_together() -> None:
+    model = Shared()
+    silence(model, "one", 0, [1])
+    with pytest.raises(ThinningError, match="Layers 'one' and 'other' share their channels"):
+        thin_traced(model, "filters")
+    silence(model, "other", 0, [1])
+    assert sorted(thin_traced(model, "filters")) == ["one", "other"]
+    assert model.shared.in_channels == 3
+
+
+def test_a_shared_layers_filters_go_from_both_parts_of_a_concatenation() -> None:
+    model = Shared()
+    silence(model, "shared", 0, [0, 2])
+    assert thin_traced(model, "filters")["shared"].tolist() == [1, 3]
+    assert model.last.in_channels == 4
+
+
+class PartlyShared(nn.Module):
+    """A sum of what one convolution makes and of what two others make, side by side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.whole, self.upper, self.lower = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 2, 1), nn.Conv2d(3, 2, 1)
+        self.last = nn.Conv2d(4, 2, 1)
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        parts_NCHW = torch.cat([self.upper(images_NCHW), self.lower(images_NCHW)], dim=1)
+        logits_NK: Tensor = self.last(self.whole(images_NCHW) + parts_NCHW).mean(dim=(2, 3))
+        return logits_NK
+
+
+def test_layers_that_share_some_of_their_channels_need_agree_on_these_alone() -> None:
+    model = PartlyShared()
+    silence(model, "whole", 0, [1, 2])
+    silence(model, "upper", 0, [1])
+    with pytest.raises(ThinningError, match=r"different filters of them are silent .2 and 1"):
+        thin_traced(model, "filters")
+    silence(model, "lower", 0, [0])
+    assert {name: kept.tolist() for name, kept in thin_traced(model, "filters").items()} == {
+        "whole": [0, 3],
+        "upper": [0],
+        "lower": [1],
+    }
+    silence(model, "whole", 0, [0])
+    silence(model, "upper", 0, [0])
+    with pytest.raises(ThinningError, match="Nothing would be left of layer 'upper': prune less of it"):
+        thin_traced(model, "filters")
+
+
+def test_spaces_hold_for_the_thinned_network() -> None:
+    model = make_network(is_flat=True)
+    spaces = trace_channel_spaces(model, IMAGES_NCHW[:1])
+    for left in (12, 8, 3):
+        silence(model, "0", 0, range(model.get_submodule("0").weight.shape[0] - left))
+        silence(model, "3", 0, [0, 1])
+        thinned = thin(model, spaces, "filters", IMAGES_NCHW[:1])
+        spaces = thinned.spaces
+        assert model.get_submodule("0").out_channels == left
+    again = trace_channel_spaces(model, IMAGES_NCHW[:1])
+    assert [[(k, m.layer, m.units.tolist()) for k, m in s.members()] for s in spaces] == [
+        [(k, m.layer, m.units.tolist()) for k, m in s.members()] for s in again
+    ]
 
 
 def test_tracing_leaves_the_model_alone() -> None:
@@ -234,7 +400,7 @@ def test_tracing_leaves_the_model_alone() -> None:
 def test_frozen_parameters_are_thinned_too() -> None:
     model = make_network(is_flat=False).requires_grad_(False)
     silence(model, "first.conv1", 0, [0])
-    assert thin(model, trace_channel_spaces(model, IMAGES_NCHW[:1]), "filters")["first.conv1"].tolist() == [
+    assert thin_traced(model, "filters")["first.conv1"].tolist() == [
         1,
         2,
         3,

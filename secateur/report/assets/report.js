@@ -38,7 +38,7 @@ function draw(plot) {
 
 document.querySelectorAll("[data-figure]").forEach(draw);
 
-// The table of trials: a click on a header sorts, another one turns the order around; what has no value stays last.
+// The table of trials, if there is one: a click on a header sorts, another one turns the order around; what has no value stays last.
 const table = document.getElementById("trials");
 
 function sortBy(header, column) {
@@ -55,6 +55,6 @@ function sortBy(header, column) {
   body.append(...[...body.rows].sort(compare));
 }
 
-for (const button of table.querySelectorAll("thead button")) {
+for (const button of table?.querySelectorAll("thead button") ?? []) {
   button.addEventListener("click", () => sortBy(button.closest("th"), Number(button.dataset.column)));
 }

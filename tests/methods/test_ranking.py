@@ -9,8 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secateur.pruning import count_removed, keep_mask, rank_structures
-from secateur.pruning.ranking import Norm, Side
+from secateur.methods.ranking import Norm, Side, count_removed, keep_mask, structure_norms, without_smallest
 
 SPARSITIES = st.floats(0, 1, exclude_max=True)
 COUNTS = st.integers(1, 512)
@@ -55,14 +54,13 @@ def test_a_larger_layer_never_loses_fewer(num_structures: int, sparsity: float) 
 
 def test_filters_are_ranked_by_their_norm() -> None:
     weight_OIHW = torch.tensor([[3.0, 3.0], [5.0, 0.0], [1.0, -1.0]]).reshape(3, 2, 1, 1)
-    assert rank_structures(weight_OIHW, "filters", "L1").tolist() == [2, 1, 0]  # 2, 5, 6
-    assert rank_structures(weight_OIHW, "filters", "L2").tolist() == [2, 0, 1]  # 2, 18, 25
-    assert rank_structures(weight_OIHW, "channels", "L1").tolist() == [1, 0]  # 4, 9
-    assert rank_structures(weight_OIHW[:, :, 0, 0], "channels", "L1").tolist() == [1, 0]
+    assert structure_norms(weight_OIHW, "filters", "L1").tolist() == [6, 5, 2]
+    assert structure_norms(weight_OIHW, "filters", "L2").square().tolist() == pytest.approx([18, 25, 2])
+    assert structure_norms(weight_OIHW, "channels", "L1").tolist() == [9, 4]
+    assert structure_norms(weight_OIHW[:, :, 0, 0], "channels", "L1").tolist() == [9, 4]
 
 
-def test_equal_norms_keep_their_order() -> None:
-    assert rank_structures(torch.ones(5, 2, 1, 1), "filters", "L1").tolist() == [0, 1, 2, 3, 4]
+def test_of_equal_norms_the_first_go() -> None:
     assert keep_mask(torch.ones(4, 2, 1, 1), "filters", "L2", 0.5).tolist() == [False, False, True, True]
 
 
@@ -77,3 +75,10 @@ def test_what_is_kept_outweighs_what_goes(
     dims = (1, 2, 3) if side == "filters" else (0, 2, 3)
     norms = weight_OIHW.double().norm(p=1 if norm == "L1" else 2, dim=dims)
     assert not (~mask).any() or norms[~mask].max() <= norms[mask].min()
+
+
+def test_zeros_are_gone_already() -> None:
+    """Of two zeros one is asked for: both are masked, as Distiller does. Ties of other numbers stay."""
+    assert without_smallest(torch.tensor([0.0, 3.0, 0.0, 2.0]), 1).tolist() == [False, True, False, True]
+    assert without_smallest(torch.tensor([0.0, 3.0, 3.0, 3.0]), 2).tolist() == [False, False, True, True]
+    assert without_smallest(torch.zeros(3), 0).all()
