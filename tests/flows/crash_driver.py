@@ -90,7 +90,7 @@ def watch(journal: Journal) -> None:
     wrap(DirectoryStore, "put", lambda _, key, *args, **kwargs: f"put {_anonymous(key)}")
     wrap(DirectoryStore, "delete", lambda _, key: f"delete {_anonymous(key)}")
     wrap(StudyLease, "acquire", lambda *args: "acquire")
-    wrap(RunnerProcess, "__init__", lambda _, runner, request: f"runner {request['command']}")
+    wrap(RunnerProcess, "__init__", lambda _, command, environment, request: f"runner {request['command']}")
     wrap(benchmark, "measure", lambda *args, **kwargs: "measure")
     for module in (sweep_study, prepare_baseline):
         _wrap_dispatch(module, journal)
