@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -70,10 +71,17 @@ def bad_net(tmp_path: Path) -> Path:
 
 
 def assert_nothing_is_left(tmp_path: Path) -> None:
-    programs = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
-    assert [program for program in programs if str(tmp_path) in program] == []
+    assert [
+        program for program in map(_program, psutil.Process().children(recursive=True)) if str(tmp_path) in program
+    ] == []
     with (tmp_path / f"secateur-{os.getuid()}" / "CPU.lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _program(child: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess):  # it ended meanwhile, or has and nobody took note
+        return " ".join(child.cmdline())
+    return ""
 
 
 SLOW = pytest.mark.slow
