@@ -24,10 +24,10 @@ demo: install ## Run the quickstart study: prune, retrain, measure, report
 	$(BIN)/secateur sweep schedules/studies/quickstart.yaml
 
 test: install ## Run the default tests
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile
 
 slow: install ## Run the tests that take minutes
-	$(BIN)/pytest -m slow -n auto --dist loadfile
+	$(BIN)/pytest -m slow -n 3 --dist loadfile
 
 golden: install ## Compare with all that the real Distiller computed (../shared/golden)
 	@test -d ../shared/golden/distiller || { echo "make golden: ../shared/golden/distiller is not here"; exit 1; }
