@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, ClassVar, Self
 
 import torch
@@ -35,9 +36,9 @@ class _ElementPruner(Pruner):
     def _acts_on(self, name: str) -> bool:
         return name in self.named or (self.takes_every_other and EVERY_OTHER in self.named)
 
+    @abstractmethod
     def mask(self, name: str, weight: Tensor, moment: Moment) -> Tensor | None:
         """Return the mask of one parameter, or None to leave it alone."""
-        raise NotImplementedError
 
 
 def _level_mask(weight: Tensor, level: float) -> Tensor | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import ClassVar, Literal
 
 import torch
@@ -26,17 +27,17 @@ class FilterPruner(Pruner):
     side: ClassVar[Side] = "filters"
 
     @property
+    @abstractmethod
     def removes_structures(self) -> bool:
         """Whether anything goes at all, in the end."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sparsity(self, moment: Moment) -> float:
         """Return the fraction to remove now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ranking(self, name: str, weight_OIHW: Tensor, moment: Moment) -> Tensor:
         """Return indices of filters, in the order in which they go."""
-        raise NotImplementedError
 
     @override
     def masks(self, moment: Moment) -> dict[str, Tensor]:
@@ -85,9 +86,9 @@ class _ByActivation(FilterPruner):
         check_numbers(name, criterion)
         return criterion.argsort(stable=True)
 
+    @abstractmethod
     def criterion(self, activations: Activations) -> Tensor:
         """Return one number a filter; the lowest go."""
-        raise NotImplementedError
 
 
 class _ByMeanActivation(_ByActivation):

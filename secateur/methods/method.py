@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Self
@@ -155,13 +156,13 @@ class Pruner(ParameterMethod):
     needs: ClassVar[frozenset[str]] = frozenset()
     """Of "gradients" and "activations": what there is only after some training."""
 
+    @abstractmethod
     def masks(self, moment: Moment) -> dict[str, Tensor]:
         """Return new masks: bool, of the parameter's shape, True = keep. Parameters left out keep the mask they have.
 
         Raises:
             TrainingError: Weights are NaN, or what the pruner ranks by has not been seen yet.
         """
-        raise NotImplementedError
 
     def epoch_problems(self, epochs: Epochs) -> list[str]:  # noqa: ARG002
         """Return why this pruner cannot act in such epochs."""

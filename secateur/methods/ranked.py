@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, ClassVar, Literal, Self
 
 import torch
@@ -59,14 +60,14 @@ class RankedStructurePruner(Pruner):
         """Which dimension of the weight is pruned: Distiller has two names for each."""
         return "filters" if self.group_type in _FILTERS else "channels"
 
+    @abstractmethod
     def sparsity(self, moment: Moment) -> float:
         """Return the fraction to remove now."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def removes_structures(self) -> bool:
         """Whether anything goes at all, in the end."""
-        raise NotImplementedError
 
     def magnitudes(self, weight: Tensor, moment: Moment) -> Tensor:  # noqa: ARG002
         """Return the size of each structure of a weight."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -31,9 +32,9 @@ class Regularizer(ParameterMethod):
         terms = (self.term(name, weight) for name, weight in weights.items() if name in self.named)
         return sum(terms, torch.zeros(()))
 
+    @abstractmethod
     def term(self, name: str, weight: Tensor) -> Tensor:
         """Return one parameter's part of the loss."""
-        raise NotImplementedError
 
     @property
     def has_threshold(self) -> bool:
