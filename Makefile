@@ -27,7 +27,7 @@ test: install ## Run the default tests
 	$(BIN)/pytest -n 3 --dist loadfile
 
 slow: install ## Run the tests that take minutes
-	$(BIN)/pytest -m slow -n 3 --dist loadfile
+	$(BIN)/pytest -m 'slow and not gpu and not device' -n 3 --dist loadfile
 
 golden: install ## Compare with all that the real Distiller computed (../shared/golden)
 	@test -d ../shared/golden/distiller || { echo "make golden: ../shared/golden/distiller is not here"; exit 1; }

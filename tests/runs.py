@@ -59,14 +59,11 @@ class Runs:
             "kill_at": kill_at,
             "full_at": full_at,
         }
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return int(self._answer("pid"))
+        return int(self._ask(json.dumps(request))["pid"])
 
     def wait(self) -> Ended:
         """Return how the command that was started ended."""
-        code = int(self._answer("status"))
+        code = int(self._ask("")["status"])
         out, err = (self._log.with_suffix(suffix).read_text() for suffix in (".out", ".err"))
         lines = self._log.read_text().splitlines()
         events = [line.removeprefix("event ") for line in lines if line.startswith("event ")]
@@ -83,8 +80,11 @@ class Runs:
         with self._process:  # closes its pipes, by which it knows, and waits for it
             pass
 
-    def _answer(self, name: str) -> Any:
+    def _ask(self, request: str) -> Any:
+        assert self._process.stdin is not None
         assert self._process.stdout is not None
+        self._process.stdin.write(request + "\n")
+        self._process.stdin.flush()
         line = self._process.stdout.readline()
         assert line, (self._folder / "crash_driver.log").read_text()
-        return json.loads(line)[name]
+        return json.loads(line)

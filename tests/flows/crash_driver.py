@@ -174,7 +174,7 @@ def _warm_up() -> None:
 
 
 def serve() -> None:
-    """Serve requests until stdin ends."""
+    """Serve requests until stdin ends: each begins a command, and a line after it asks how that ended."""
     _warm_up()
     for line in sys.stdin:
         request = json.loads(line)
@@ -182,6 +182,7 @@ def serve() -> None:
         if pid == 0:
             _run(request)
         print(json.dumps({"pid": pid}), flush=True)
+        sys.stdin.readline()  # before it is asked for, an ended command keeps its process id: it can still be killed
         _, status = os.waitpid(pid, 0)
         print(json.dumps({"status": os.waitstatus_to_exitcode(status)}), flush=True)
 

@@ -94,7 +94,7 @@ def test_a_sweep_can_be_killed_at_any_moment(runs: Runs, reference: Reference, t
         before = _look(folder)
         pid = runs.start(folder, *SWEEP)
         time.sleep(rng.uniform(0.5, 5.0))
-        os.killpg(pid, signal.SIGKILL)  # it is not waited for before `wait` asks: the number is still its own
+        os.killpg(pid, signal.SIGKILL)  # it may have ended: until `wait`, the number is its own
         _check(folder, before, runs.wait())
     _finish_and_check(runs, folder, reference)
 
