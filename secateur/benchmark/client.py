@@ -81,25 +81,37 @@ def measure(onnx_paths: Sequence[Path], reference: Path, profile: DeviceProfile,
 def _measure_together(
     onnx_paths: Sequence[Path], reference: Path, profile: DeviceProfile, seed: int, bar: progress.Bar
 ) -> list[Measured]:
-    """Measure in as many fresh processes as the profile wants; a model that fails in one of them has failed."""
+    """Measure in as many fresh processes as the profile wants, and in more while intervals are wide and time is left.
+
+    A model that fails in one of them has failed.
+    """
     count = profile.num_processes
     share = {
         "max_duration_s": profile.max_duration_s / count,
         "min_rounds": max(MIN_ROUNDS_OF_A_PROCESS, -(-profile.min_rounds // count)),
     }
-    request = {
-        "command": "measure",
-        "profile": profile.model_dump() | share,
-        "reference": str(reference.absolute()),
-        "models": [str(path.absolute()) for path in onnx_paths],
-    }
-    answers = [
-        _ask({**request, "seed": seed + index, "with_details": index == 0}, profile, bar=bar, share=1 / count)
-        for index in range(count)
-    ]
+    request = {"command": "measure", "profile": profile.model_dump() | share, "reference": str(reference.absolute())}
+
+    def ask(indices: Sequence[int], number: int) -> Answer:
+        models = [str(onnx_paths[index].absolute()) for index in indices]
+        how = {"models": models, "seed": seed + number, "with_details": number == 0}
+        answer = _ask({**request, **how}, profile, bar=bar, share=1 / count if number < count else 0.0)
+        return {**answer, "networks": dict(zip([0, *(i + 1 for i in indices)], answer["networks"], strict=True))}
+
+    answers = [ask(range(len(onnx_paths)), number) for number in range(count)]
     device = DeviceFingerprint.model_validate(answers[0]["device"])
     _check_precision(device, profile)
-    return [_outcome(answers, index + 1, device, profile) for index in range(len(onnx_paths))]
+    outcomes = [_outcome(answers, index + 1, device, profile) for index in range(len(onnx_paths))]
+    budget_s = profile.max_duration_s * len(onnx_paths)
+    while sum(answer["duration_s"] for answer in answers) < budget_s and (noisy := _noisy(outcomes)):
+        answers.append(ask(noisy, len(answers)))
+        for index in noisy:
+            outcomes[index] = _outcome(answers, index + 1, device, profile)
+    return outcomes
+
+
+def _noisy(outcomes: Sequence[Measured]) -> list[int]:
+    return [index for index, outcome in enumerate(outcomes) if isinstance(outcome, LatencyReport) and outcome.is_noisy]
 
 
 def _check_precision(device: DeviceFingerprint, profile: DeviceProfile) -> None:
@@ -108,6 +120,7 @@ def _check_precision(device: DeviceFingerprint, profile: DeviceProfile) -> None:
 
 
 def _outcome(answers: Sequence[Answer], index: int, device: DeviceFingerprint, profile: DeviceProfile) -> Measured:
+    answers = [answer for answer in answers if index in answer["networks"]]
     for answer in answers:
         if message := answer["networks"][index].get("error"):
             return InputError(message) if answer["networks"][index]["kind"] == "input" else MeasurementError(message)

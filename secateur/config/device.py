@@ -32,9 +32,9 @@ class DeviceProfile(BaseModel):
     num_warmups: int = Field(5, ge=0, description="Inferences before the first timed one, for each model.")
     min_rounds: int = Field(20, ge=5, description="Rounds measured at least, whatever interval and budget say.")
     num_processes: int = Field(
-        1, ge=1, description="Fresh processes that share the budget, as compilations differ; 5 for published figures."
+        5, ge=1, description="Fresh processes at least that share the budget, as compilations differ; best not 2."
     )
-    max_duration_s: float = Field(3.0, gt=0, description="Time budget of one model, without compilation.")
+    max_duration_s: float = Field(3.0, gt=0, description="Time budget of one model.")
     target_half_width: float = Field(
         0.01,
         gt=0,

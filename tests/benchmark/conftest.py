@@ -21,7 +21,14 @@ def own_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def profile() -> DeviceProfile:
     return DeviceProfile(
-        name="fast", num_threads=1, precision="f32", num_warmups=2, min_rounds=5, max_duration_s=0.2, timeout_s=60.0
+        name="fast",
+        num_threads=1,
+        precision="f32",
+        num_warmups=2,
+        min_rounds=5,
+        num_processes=1,
+        max_duration_s=0.2,
+        timeout_s=60.0,
     )
 
 

@@ -36,17 +36,22 @@ def _compiled(opened, path, index, request, output):
 WHILE_MEASURING = """
 import os, time
 _sound = Network.run_block
-def _run_block(self):
+def _run_block(self, num_inferences):
     if "bad" in str(self.path) and len(self.rounds_s) == 2:
         {fault}
-    return _sound(self)
+    return _sound(self, num_inferences)
 Network.run_block = _run_block
 """
 HOLDING = """
-import time
+import os, time
 def measure(request, output):
     begin = time.monotonic()
-    time.sleep(0.05)
+    try:
+        os.mkdir(__file__ + ".first")
+    except FileExistsError:
+        time.sleep(0.05)
+    else:
+        time.sleep(60)  # the first is killed
     return {"begin": begin, "end": time.monotonic()}
 """
 
@@ -152,10 +157,15 @@ def _warm_up(self, num_warmups):
 Network.warm_up = _warm_up
 """
 SUPPORTS_NO_SINE = """
-from secateur.benchmark.runner.openvino_current import Device as Current
+from secateur.benchmark.runner.openvino_current import Device as Current, RunnerError
+_sound = Current.compile
 def _unsupported(self, model):
     return [o.get_friendly_name() for o in model.get_ordered_ops() if o.get_type_name() == "Sin"]
-Current.unsupported = _unsupported
+def _compile(self, model, path, **options):
+    if self.unsupported(model):
+        raise RunnerError("runtime", "no primitive")
+    return _sound(self, model, path, **options)
+Current.unsupported, Current.compile = _unsupported, _compile
 """
 VANISHES_ONCE = """
 from secateur.benchmark.runner.openvino_current import Device as Current
@@ -215,7 +225,7 @@ def test_twenty_processes_never_hold_one_device_at_once(
 
     def kill_a_holder() -> None:
         lock = tmp_path / f"secateur-{os.getuid()}" / "CPU.lock"
-        while not (lock.is_file() and lock.read_text().isdigit()):
+        while not any(tmp_path.rglob("*.first")):
             time.sleep(0.005)
         os.kill(int(lock.read_text()), signal.SIGKILL)
         killed_at.append(time.monotonic())

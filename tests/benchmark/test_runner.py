@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from secateur.benchmark.client import RUNNER
 from secateur.benchmark.runner import interval
-from secateur.benchmark.runner.interval import bootstrap_medians, hierarchical_interval, paired_ratios
+from secateur.benchmark.runner.interval import bootstrap_medians, hierarchical_interval, paired_ratios, student_factor
 from secateur.config import DeviceProfile
 
 RATIOS = st.lists(st.floats(0.01, 100.0), min_size=1, max_size=60).map(np.asarray)
@@ -140,17 +141,24 @@ def test_the_interval_covers_the_true_median_as_often_as_it_claims() -> None:
     assert 0.90 <= covered <= 0.99
 
 
-def test_five_processes_tell_how_compilations_differ() -> None:
+@pytest.mark.parametrize("num_processes", [3, 5, 9])
+def test_few_processes_tell_how_compilations_differ(num_processes: int) -> None:
     """Each compilation has an offset of its own, ten times what is left of the blocks' noise."""
     rng = np.random.default_rng(4)
     num_covered, num_covered_pooled = 0, 0
     for _ in range(300):
-        processes = [1 + rng.normal(0, 0.02) + rng.normal(0, 0.01, 41) for _ in range(5)]
+        processes = [1 + rng.normal(0, 0.02) + rng.normal(0, 0.01, 41) for _ in range(num_processes)]
         found, pooled = (hierarchical_interval(p, rng) for p in (processes, [np.concatenate(processes)]))
         num_covered += found["low"] <= 1 <= found["high"]
         num_covered_pooled += pooled["low"] <= 1 <= pooled["high"]
-    assert num_covered >= 0.85 * 300  # five are few: Student's interval would be 1.4 times as wide
+    assert 0.92 * 300 <= num_covered <= 0.98 * 300
     assert num_covered_pooled < 0.5 * 300
+
+
+@pytest.mark.parametrize(("num_degrees", "tolerance"), [(1, 0.12), (2, 0.01), (3, 0.002), (4, 1e-3), (30, 1e-6)])
+def test_students_factor(num_degrees: int, tolerance: float) -> None:
+    exact = stats.t.ppf(0.975, num_degrees) / stats.norm.ppf(0.975)
+    assert student_factor(num_degrees) == pytest.approx(exact, rel=tolerance)
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from secateur.benchmark.runner.device import Device, Operation
+from secateur.benchmark.runner.device import Device, Operation, Session
 from secateur.benchmark.runner.host import PeakMemory, num_preemptions
 from secateur.benchmark.runner.interval import paired_ratios
 from secateur.benchmark.runner.problem import RunnerError
-
-MIN_BLOCK_S = 1e-3
-"""Shorter inferences are timed several at a time: switching between models is then small beside what is timed."""
 
 
 class Network:
@@ -36,11 +32,8 @@ class Network:
         start = time.perf_counter()
         self.model = device.read(path)
         self.read_ms = (time.perf_counter() - start) * 1e3
-        if unsupported := device.unsupported(self.model):
-            named = ", ".join(unsupported[:5]) + (f" and {len(unsupported) - 5} more" if len(unsupported) > 5 else "")
-            raise RunnerError("input", f"{path}: device {device.name!r} does not support {named}.")
         start = time.perf_counter()
-        self.session = device.compile(self.model, path)
+        self.session = _compiled(device, self.model, path)
         self.compile_ms = (time.perf_counter() - start) * 1e3
         self.inputs = self.session.new_inputs(rng)
         self.outputs: list[np.ndarray[Any, Any]] = []
@@ -50,10 +43,10 @@ class Network:
         self.infer()
         if not all(np.isfinite(output).all() for output in self.outputs if output.dtype.kind == "f"):
             raise RunnerError("input", f"{path}: an output is NaN or infinite on device {device.name!r}.")
-        self.block_size = 1
+        self.fastest_s = self.first_inference_ms / 1e3
         self.samples_s: list[float] = []
         self.rounds_s: list[float] = []
-        """Mean total latency in each round's block."""
+        """The shortest total latency in each round's block."""
         self.was_interrupted: list[bool] = []
         """Whether another process was given the core meanwhile, for each round."""
         self.spent_s = 0.0
@@ -68,28 +61,39 @@ class Network:
         return time.perf_counter() - start
 
     def warm_up(self, num_warmups: int) -> None:
-        """Infer untimed, and choose how many inferences make a block."""
-        fastest_s = min([self.infer() for _ in range(num_warmups)], default=self.first_inference_ms / 1e3)
-        self.block_size = math.ceil(MIN_BLOCK_S / fastest_s)
+        """Infer untimed, but for `fastest_s`."""
+        self.fastest_s = min([self.infer() for _ in range(num_warmups)], default=self.fastest_s)
 
-    def run_block(self) -> float:
+    def run_block(self, num_inferences: int) -> float:
         """Time one block and return how long all of it took, in seconds.
 
-        Its first inference is not counted: it pays for the caches that another model's block has filled, and as blocks
-        differ in size, would make a long inference look longer against a short one (by 2 to 4 % for CIFAR ResNets).
+        A first inference is not counted: it pays for the caches that another model's block has filled, and as it does
+        so once for any network, it would make a short one look slower. The block's time is its shortest inference:
+        whatever disturbs a machine only adds time (Chen and Revels 2016, Robust benchmarking in noisy environments).
         """
         unsettled_s = self.infer()
         num_switches = num_preemptions()
-        samples_s = [self.infer() for _ in range(self.block_size)]
+        samples_s = [self.infer() for _ in range(num_inferences)]
         self.was_interrupted.append(num_preemptions() > num_switches)
         self.samples_s += samples_s
-        self.rounds_s.append(sum(samples_s) / self.block_size)
+        self.rounds_s.append(min(samples_s))
         return unsettled_s + sum(samples_s)
 
     def ratios_to(self, reference: Network, min_rounds: int) -> np.ndarray[Any, Any]:
         """Return the ratios of this model's blocks to the reference's, paired by round; see `paired_ratios`."""
         pairs = zip(self.was_interrupted, reference.was_interrupted)  # noqa: B905 (Python 3.8)
         return paired_ratios(self.rounds_s, reference.rounds_s, [a or b for a, b in pairs], min_rounds)
+
+
+def _compiled(device: Device, model: Any, path: str) -> Session:
+    try:
+        return device.compile(model, path)
+    except RunnerError:
+        unsupported = device.unsupported(model)  # asked only now: it takes as long as compiling
+        if not unsupported:
+            raise
+        named = ", ".join(unsupported[:5]) + (f" and {len(unsupported) - 5} more" if len(unsupported) > 5 else "")
+        raise RunnerError("input", f"{path}: device {device.name!r} does not support {named}.") from None
 
 
 class CountedNetwork:
