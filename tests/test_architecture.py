@@ -26,7 +26,14 @@ ISLANDS = {
 
 LAYERS = (
     {"secateur.errors"},
-    {"secateur.config", "secateur.results", "secateur.progress", "secateur.resources", "secateur.references"},
+    {
+        "secateur.config",
+        "secateur.results",
+        "secateur.progress",
+        "secateur.resources",
+        "secateur.references",
+        "secateur.stopwatch",
+    },
     {"secateur.methods", "secateur.models", "secateur.datasets"},
     {"secateur.schedule"},
     {"secateur.thinning"},
