@@ -126,7 +126,8 @@ class LatencyReport(_Record):
     """Of the ONNX file."""
     device: DeviceFingerprint
     conditions: dict[str, Any]
-    """CPU flags, container limits; load, governor, frequency and temperature before and after; where readable."""
+    """CPU flags, container limits; load, governor, frequency and temperature before and after; `beside`: what else the
+    host was busy with, in the process that had most of it; where readable."""
     is_reused: bool = False
     """Taken from an earlier measurement of the same architecture on the same device."""
 

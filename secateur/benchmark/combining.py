@@ -53,10 +53,18 @@ def combine(
         reference_drift=Drift(**drift(np.asarray(reference["rounds_ms"]))),
         layers=tuple(first.get("layers", ())),
         device=device,
-        conditions={**answers[0]["conditions"], "num_interrupted_blocks": sum(map(sum, interrupted))},
+        conditions={
+            **answers[0]["conditions"],
+            "beside": max((answer["conditions"]["beside"] for answer in answers), key=_share_beside),
+            "num_interrupted_blocks": sum(map(sum, interrupted)),
+        },
         **{name: first[name] for name in _ONCE},
         **{name: first.get(name) for name in _DETAILS},
     )
+
+
+def _share_beside(beside: dict[str, Any]) -> float:
+    return sum(value for name, value in beside.items() if name.endswith("_share"))
 
 
 def _interrupted(model: dict[str, Any], reference: dict[str, Any]) -> list[bool]:

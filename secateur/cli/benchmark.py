@@ -89,6 +89,9 @@ def _model(path: Path, outcome: Measured, reference: Path, quality: DeviceQualit
     return {"path": str(path), "verdict": said, **fields, **evaluated}
 
 
+_WORTH_A_WORD = 0.03
+"""A share of the host's time."""
+
 _COLUMNS = (
     "model", "latency ratio", "95 % interval", "p50 ms", "p90 ms", "p99 ms", "device ms", "images/s", "compile ms",
     "memory MB", "rounds", "top1 %", "top5 %", "",
@@ -112,6 +115,8 @@ def _print(outcomes: Sequence[tuple[Path, Measured]], reference: Path, qualities
             say(verdict(path.name, reference.name, report.latency_ratio, is_noisy=report.is_noisy))
         if (drift := report.ratio_drift) and drift.p_value < _SIGNIFICANT:
             say(f"{path.name}: the ratio drifted by {drift.change:+.1%} while it was measured: measure again.")
+    if text := _beside(first.conditions):
+        say(text)
     say(_conditions(first.device))
 
 
@@ -143,6 +148,17 @@ def _conditions(device: DeviceFingerprint) -> str:
     count = device.num_threads
     threads = "" if count is None else f", {count} thread{'' if count == 1 else 's'}"
     return f"{device.full_name} ({device.device}, {device.precision}{threads}), OpenVINO {device.runtime}"
+
+
+def _beside(conditions: dict[str, Any]) -> str | None:
+    """Return what took a share of the host that is worth a word while it was measured."""
+    beside = conditions.get("beside", {})
+    whose = {"ours_share": "other work of ours", "others_share": "other programs", "stolen_share": "other machines"}
+    told = [f"{name} {beside[key]:.0%}" for key, name in whose.items() if beside.get(key, 0.0) > _WORTH_A_WORD]
+    if not told:
+        return None
+    busiest = f" (busiest: {beside['busiest']})" if "busiest" in beside else ""
+    return f"Beside it, of the host's time, {', '.join(told)}{busiest}. Pairing takes most of that out of the ratio."
 
 
 def _evaluate(models: Sequence[Path], dataset: str | None, profile: DeviceProfile) -> dict[Path, DeviceQuality]:

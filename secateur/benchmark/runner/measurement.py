@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from secateur.benchmark.runner import device, host
+from secateur.benchmark.runner.beside import Bystanders
 from secateur.benchmark.runner.device import Device, Operation, open_device
 from secateur.benchmark.runner.interval import half_width, hierarchical_interval
 from secateur.benchmark.runner.network import CountedNetwork, Network
@@ -52,10 +53,10 @@ def measure(request: dict[str, Any], output: Output) -> dict[str, Any]:
     if isinstance(found[0], RunnerError):
         raise found[0]
     networks = [network for network in found if isinstance(network, Network)]
-    before = host.passing_conditions()
+    before, bystanders = host.passing_conditions(), Bystanders(request.get("locks", {}).get("host"))
     gc.disable()
     run_rounds(networks[0], networks[1:], request, output)
-    after = host.passing_conditions()
+    after, beside = host.passing_conditions(), bystanders.told()
     details = (
         _details(opened, networks, THROUGHPUT_SHARE * profile["max_duration_s"], output)
         if request["with_details"]
@@ -69,7 +70,7 @@ def measure(request: dict[str, Any], output: Output) -> dict[str, Any]:
             **networks[0].session.fingerprint(),
             **host.identity(),
         },
-        "conditions": {"core": core, **lasting, "before": before, "after": after},
+        "conditions": {"core": core, **lasting, "before": before, "after": after, "beside": beside},
         "networks": [_failed(entry) if isinstance(entry, RunnerError) else told[id(entry)] for entry in found],
         "seed": seed,
         "duration_s": time.monotonic() - begun,
