@@ -94,7 +94,7 @@ _WORTH_A_WORD = 0.03
 
 _COLUMNS = (
     "model", "latency ratio", "95 % interval", "p50 ms", "p90 ms", "p99 ms", "device ms", "images/s", "compile ms",
-    "memory MB", "rounds", "top1 %", "top5 %", "",
+    "memory MB", "mJ", "of it idle", "rounds", "top1 %", "top5 %", "",
 )  # fmt: skip
 
 
@@ -115,6 +115,8 @@ def _print(outcomes: Sequence[tuple[Path, Measured]], reference: Path, qualities
             say(verdict(path.name, reference.name, report.latency_ratio, is_noisy=report.is_noisy))
         if (drift := report.ratio_drift) and drift.p_value < _SIGNIFICANT:
             say(f"{path.name}: the ratio drifted by {drift.change:+.1%} while it was measured: measure again.")
+    if first.energy is not None:
+        say(f"Energy of one inference as {first.energy.sensor} counts it.")
     if text := _beside(first.conditions):
         say(text)
     say(_conditions(first.device))
@@ -133,6 +135,8 @@ def _row(path: Path, report: LatencyReport, quality: DeviceQuality | None) -> li
         _number(report.throughput_fps, ".0f"),
         f"{report.compile_ms:.0f}",
         _number(report.peak_memory_bytes and report.peak_memory_bytes / 1e6, ".1f"),
+        _number(report.energy and report.energy.energy_mj, ".3g"),
+        _number(report.energy and report.energy.idle_energy_mj, ".3g"),
         str(report.num_rounds),
         _number(None if quality is None else quality.top1, ".2f"),
         _number(None if quality is None else quality.top5, ".2f"),

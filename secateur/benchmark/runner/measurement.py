@@ -14,6 +14,7 @@ import numpy as np
 from secateur.benchmark.runner import device, host
 from secateur.benchmark.runner.beside import Bystanders
 from secateur.benchmark.runner.device import Device, Operation, open_device
+from secateur.benchmark.runner.energy import find_meter, measure_energy, measure_idle_w
 from secateur.benchmark.runner.interval import half_width, hierarchical_interval
 from secateur.benchmark.runner.network import CountedNetwork, Network
 from secateur.benchmark.runner.problem import RunnerError
@@ -23,6 +24,8 @@ BLOCK_S = 5e-3
 """Of the slowest network; shorter inferences are timed several at a time, so that most blocks have a quiet one."""
 NUM_COUNTED_ROUNDS = 20
 MIN_QUIET_INFERENCES = 5
+ENERGY_S = 1.0
+"""Idle, and of each network: RAPL counts every millisecond, hwmon's chips several times a second."""
 THROUGHPUT_SHARE = 0.1
 """Of the time budget of a model, on top of it."""
 
@@ -145,13 +148,19 @@ def _half_width(model: Network, reference: Network, min_rounds: int, seed: int) 
 
 
 def _details(opened: Device, networks: list[Network], throughput_s: float, output: Output) -> list[dict[str, Any]]:
-    """Return `latency_ms` and `layers`, `throughput_fps` and `num_requests` of each network."""
+    """Return `latency_ms` and `layers`, `throughput_fps` and `num_requests`, perhaps `energy`, of each network."""
     output.emit("progress", phase="reading the device's counters")
     details = device_times(opened, networks) if opened.has_counters else [{"latency_ms": None} for _ in networks]
     for network, found in zip(networks, details):  # noqa: B905 (Python 3.8)
         output.emit("progress", phase=f"measuring the throughput of {network.path}")
         fps, num_requests = opened.throughput(network.model, str(network.path), throughput_s)
         found.update(throughput_fps=fps, num_requests=num_requests)
+    if (meter := find_meter()) is not None:
+        output.emit("progress", phase="reading the energy that the idle host uses")
+        idle_w = measure_idle_w(meter, ENERGY_S)
+        for network, found in zip(networks, details):  # noqa: B905 (Python 3.8)
+            output.emit("progress", phase=f"reading the energy that {network.path} uses")
+            found.update(energy=measure_energy(meter, network.infer, idle_w, ENERGY_S))
     return details
 
 
