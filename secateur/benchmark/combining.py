@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,7 +65,7 @@ def combine(
 
 
 def _share_beside(beside: dict[str, Any]) -> float:
-    return sum(value for name, value in beside.items() if name.endswith("_share"))
+    return math.fsum(value for name, value in beside.items() if name.endswith("_share"))
 
 
 def _interrupted(model: dict[str, Any], reference: dict[str, Any]) -> list[bool]:

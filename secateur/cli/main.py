@@ -235,7 +235,10 @@ def benchmark(
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Evaluate on its test images, too: cifar10, imagefolder:PATH, ..."),
+        typer.Option(
+            metavar="NAME",
+            help="Evaluate on its test images, too: cifar10, imagefolder:PATH, ...; or a study's file, for its images.",
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -42,7 +42,7 @@ class Bystanders:
         of_ours = {pid: ticks for pid, ticks in spent.items() if pid in ours | self._ours}
         of_others = {pid: ticks for pid, ticks in spent.items() if pid not in of_ours}
         others = max(0, total - idle - stolen - own - sum(of_ours.values()))
-        found = {
+        found: dict[str, Any] = {
             "ours_share": round(sum(of_ours.values()) / total, 4),
             "others_share": round(others / total, 4),
             "num_others": sum(ticks >= BUSY_SHARE * total for ticks in of_others.values()),
