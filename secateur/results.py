@@ -256,6 +256,9 @@ class TrialRecord(_Record):
     """The compressed network was taken from an earlier, equal candidate."""
     seconds: dict[str, float] = {}
     """Phase -> wall time spent for this trial, generation and measurement included; reused work costs none."""
+    energy_j: dict[str, float] = {}
+    """Phase -> energy of its host in joules, shared out among the trials that were worked on at once; where it is
+    counted."""
     versions: dict[str, str] = {}
     created_at: str
     finished_at: str | None = None

@@ -1,6 +1,16 @@
 """Latency on the device itself: measured by a program of its own, paired with a reference."""
 
 from secateur.benchmark.client import Measured, describe, list_devices, measure, predict, unsupported_operations
+from secateur.benchmark.ledger import energy_ledger
 from secateur.benchmark.quality import assess
 
-__all__ = ["Measured", "assess", "describe", "list_devices", "measure", "predict", "unsupported_operations"]
+__all__ = [
+    "Measured",
+    "assess",
+    "describe",
+    "energy_ledger",
+    "list_devices",
+    "measure",
+    "predict",
+    "unsupported_operations",
+]

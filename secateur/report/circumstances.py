@@ -58,12 +58,26 @@ def device_text(device: DeviceFingerprint) -> str:
 
 
 def conditions(facts: Facts) -> dict[str, str]:
-    """Return what held while measuring: each condition's range over all records, or the values it took."""
+    """Return what held while measuring: each condition's range over all records, or the values it took.
+
+    And the energy that all of them took, where the hosts count it.
+    """
     seen: dict[str, list[Any]] = {}
     for record in facts.records:
         for name, value in _flat(record.latency.conditions if record.latency else {}):
             seen.setdefault(name, []).append(value)
-    return {name: _range_text(values) for name, values in seen.items()}
+    return {name: _range_text(values) for name, values in seen.items()} | _energy(facts)
+
+
+def _energy(facts: Facts) -> dict[str, str]:
+    phases: dict[str, float] = {}
+    for record in facts.records:
+        for phase, joules in record.energy_j.items():
+            phases[phase] = phases.get(phase, 0.0) + joules
+    if not phases:
+        return {}
+    parts = ", ".join(f"{phase} {joules / 1e3:,.3g}" for phase, joules in phases.items())
+    return {"energy of the host": f"{math.fsum(phases.values()) / 1e3:,.3g} kJ ({parts})"}
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -6,6 +6,7 @@ import time
 
 import torch
 
+from secateur.benchmark import energy_ledger
 from secateur.candidate import Workshop
 from secateur.errors import ExportError, StudyError, ThinningError, TrainingError
 from secateur.results import UNPRUNED, Failure, TrialRecord
@@ -37,10 +38,11 @@ def compress(workshop: Workshop, files: StudyFiles, label: str, num_threads: int
     torch.set_num_threads(num_threads)
     started = time.perf_counter()
     try:
-        if label == UNPRUNED:
-            compressed, is_reused = workshop.make_unpruned()
-        else:
-            compressed, is_reused = workshop.make_candidate(_unpruned_checkpoint(files), record.parameters)
+        with energy_ledger().account() as energy:
+            if label == UNPRUNED:
+                compressed, is_reused = workshop.make_unpruned()
+            else:
+                compressed, is_reused = workshop.make_candidate(_unpruned_checkpoint(files), record.parameters)
     except (ThinningError, TrainingError, ExportError) as exc:
         failure = Failure(phase="compress", type=type(exc).__name__, message=str(exc))
         record = record.model_copy(update={"state": "failed", "failure": failure, "finished_at": now()})
@@ -51,6 +53,7 @@ def compress(workshop: Workshop, files: StudyFiles, label: str, num_threads: int
                 "compressed": compressed,
                 "is_reused": is_reused,
                 "seconds": {**record.seconds, "compress": time.perf_counter() - started},
+                "energy_j": {**record.energy_j, **energy.under("compress")},
                 "versions": {**record.versions, **versions()},
             }
         )

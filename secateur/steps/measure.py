@@ -39,8 +39,11 @@ def measure(files: StudyFiles, profile: DeviceProfile, labels: Sequence[str], *,
     if reference is None:
         raise StudyError(f"study {files.name!r}: there is no unpruned network to compare with.")
     networks = {label: record.compressed for label, record in records.items() if record.compressed is not None}
-    reports = _measure_architectures(files.store, profile, reference, list(networks.values()), seed)
+    with benchmark.energy_ledger().account() as energy:
+        reports = _measure_architectures(files.store, profile, reference, list(networks.values()), seed)
     seconds = (time.perf_counter() - started) / len(records)
+    shares = {phase: joules / len(records) for phase, joules in energy.under("measure").items()}
+    records = {k: r.model_copy(update={"energy_j": {**r.energy_j, **shares}}) for k, r in records.items()}
     finished = [_finished(record, reports[networks[label].architecture], seconds) for label, record in records.items()]
     for record in finished:
         files.write_record(record)
