@@ -252,6 +252,8 @@ def _error(event: Mapping[str, Any], profile: DeviceProfile) -> SecateurError:
 
 
 def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder. Name its files: {path}/*.onnx.")
     if not path.is_file():
         siblings = [str(sibling) for sibling in path.parent.glob("*.onnx")] if path.parent.is_dir() else []
         raise InputError(f"{path}: there is no such ONNX file.{did_you_mean(str(path), siblings)}")

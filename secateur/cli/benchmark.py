@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from secateur.benchmark import Measured, measure
 from secateur.cli.display import progress_on_stderr
 from secateur.cli.output import print_json, print_table, say
-from secateur.cli.quality import Evaluation, evaluate_on, worst_classes
-from secateur.config import load_device
-from secateur.errors import MeasurementError
+from secateur.cli.quality import TestImages, load_test_images, worst_classes
+from secateur.config import DeviceProfile, load_device
+from secateur.errors import InputError, MeasurementError, SecateurError
 from secateur.results import DeviceFingerprint, DeviceQuality, Interval, LatencyReport
 
 _SCHEMA_VERSION = 1
+Quality = DeviceQuality | InputError | MeasurementError
+"""A model's quality, or why it is not known."""
+
 _SIGNIFICANT = 0.001
 """Drift below this p-value is told: ten models are measured often, and an accident should not be news."""
 
@@ -32,23 +35,34 @@ def benchmark(
 
     Raises:
         InputError: A file is absent, the reference is no model, or there is no such device.
-        DatasetError: There is no such dataset, or it is none of these networks'.
-        MeasurementError: The runner failed, or a model could not be measured; the others are printed before.
+        DatasetError: There is no such dataset.
+        MeasurementError: The runner failed, or a model could not be measured or evaluated; the others are
+            printed before.
     """
     profile = load_device(device)
     if processes is not None:
         profile = profile.model_copy(update={"num_processes": processes})
     reference = reference or models[0]
     with progress_on_stderr():
+        images = None if dataset is None else load_test_images(dataset)  # before time is spent on measuring
         outcomes = list(zip(models, measure(models, reference, profile), strict=True))
         sound = [path for path, outcome in outcomes if isinstance(outcome, LatencyReport)]
-        evaluation = evaluate_on(dataset, sound, profile) if dataset is not None and sound else Evaluation((), {})
+        qualities = {} if images is None else {path: _quality(path, images, profile) for path in sound}
+    class_names = () if images is None else images.class_names
     if as_json:
-        print_json(_document(outcomes, reference, evaluation))
+        print_json(_document(outcomes, reference, qualities) | ({"class_names": class_names} if class_names else {}))
     else:
-        _print(outcomes, reference, evaluation)
-    if problems := [str(outcome) for _, outcome in outcomes if not isinstance(outcome, LatencyReport)]:
+        _print(outcomes, reference, qualities, class_names)
+    told = [*(outcome for _, outcome in outcomes), *qualities.values()]
+    if problems := [str(outcome) for outcome in told if isinstance(outcome, SecateurError)]:
         raise MeasurementError("\n".join(problems))
+
+
+def _quality(path: Path, images: TestImages, profile: DeviceProfile) -> Quality:
+    try:
+        return images.assess(path, profile)
+    except (InputError, MeasurementError) as exc:
+        return exc
 
 
 def verdict(name: str, reference: str, ratio: Interval, *, is_noisy: bool) -> str:
@@ -63,7 +77,9 @@ def verdict(name: str, reference: str, ratio: Interval, *, is_noisy: bool) -> st
     return f"{said} (noisy: the interval is wider than the profile asks)." if is_noisy else f"{said}."
 
 
-def _document(outcomes: Sequence[tuple[Path, Measured]], reference: Path, evaluation: Evaluation) -> dict[str, Any]:
+def _document(
+    outcomes: Sequence[tuple[Path, Measured]], reference: Path, qualities: Mapping[Path, Quality]
+) -> dict[str, Any]:
     reports = [outcome for _, outcome in outcomes if isinstance(outcome, LatencyReport)]
     shared: dict[str, Any] = {"path": str(reference)}
     if reports:
@@ -73,17 +89,20 @@ def _document(outcomes: Sequence[tuple[Path, Measured]], reference: Path, evalua
         "schema_version": _SCHEMA_VERSION,
         "device": reports[0].device.model_dump(mode="json") if reports else None,
         "reference": shared,
-        "models": [_model(path, outcome, reference, evaluation.qualities.get(path)) for path, outcome in outcomes],
-        **({"class_names": evaluation.class_names} if evaluation.qualities else {}),
+        "models": [_model(path, outcome, reference, qualities.get(path)) for path, outcome in outcomes],
     }
 
 
-def _model(path: Path, outcome: Measured, reference: Path, quality: DeviceQuality | None) -> dict[str, Any]:
+def _model(path: Path, outcome: Measured, reference: Path, quality: Quality | None) -> dict[str, Any]:
     if not isinstance(outcome, LatencyReport):
         return {"path": str(path), "error": str(outcome)}
     said = verdict(path.name, reference.name, outcome.latency_ratio, is_noisy=outcome.is_noisy)
     fields = outcome.model_dump(mode="json", exclude={"is_reused", "device"})
-    evaluated = {} if quality is None else {"quality": quality.model_dump(mode="json")}
+    evaluated: dict[str, Any] = {}
+    if isinstance(quality, DeviceQuality):
+        evaluated = {"quality": quality.model_dump(mode="json")}
+    elif quality is not None:
+        evaluated = {"error": str(quality)}
     return {"path": str(path), "verdict": said, **fields, **evaluated}
 
 
@@ -96,11 +115,16 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def _print(outcomes: Sequence[tuple[Path, Measured]], reference: Path, evaluation: Evaluation) -> None:
+def _print(
+    outcomes: Sequence[tuple[Path, Measured]],
+    reference: Path,
+    qualities: Mapping[Path, Quality],
+    class_names: Sequence[str],
+) -> None:
     measured = [(path, outcome) for path, outcome in outcomes if isinstance(outcome, LatencyReport)]
     if not measured:
         return
-    rows = [_row(path, report, evaluation.qualities.get(path)) for path, report in measured]
+    rows = [_row(path, report, qualities.get(path)) for path, report in measured]
     is_shown = [any(row[i] != "-" for row in rows) for i in range(len(_COLUMNS))]
     first = measured[0][1]
     print_table(
@@ -113,8 +137,9 @@ def _print(outcomes: Sequence[tuple[Path, Measured]], reference: Path, evaluatio
             say(verdict(path.name, reference.name, report.latency_ratio, is_noisy=report.is_noisy))
         if (drift := report.ratio_drift) and drift.p_value < _SIGNIFICANT:
             say(f"{path.name}: the ratio drifted by {drift.change:+.1%} while it was measured: measure again.")
-    for path, quality in evaluation.qualities.items():
-        say(f"{path.name}: {worst_classes(quality, evaluation.class_names)}")
+    for path, quality in qualities.items():
+        if isinstance(quality, DeviceQuality):
+            say(f"{path.name}: {worst_classes(quality, class_names)}")
     if first.energy is not None:
         say(f"Energy of one inference as {first.energy.sensor} counts it.")
     if text := _beside(first.conditions):
@@ -122,7 +147,7 @@ def _print(outcomes: Sequence[tuple[Path, Measured]], reference: Path, evaluatio
     say(_conditions(first.device))
 
 
-def _row(path: Path, report: LatencyReport, quality: DeviceQuality | None) -> list[str]:
+def _row(path: Path, report: LatencyReport, quality: Quality | None) -> list[str]:
     ratio, total, energy = report.latency_ratio, report.total_latency_ms, report.energy
     return [
         path.name,
@@ -138,8 +163,8 @@ def _row(path: Path, report: LatencyReport, quality: DeviceQuality | None) -> li
         _number(None if energy is None else energy.energy_mj, ".3g"),
         _number(None if energy is None else energy.idle_energy_mj, ".3g"),
         str(report.num_rounds),
-        _number(None if quality is None else quality.top1, ".2f"),
-        _number(None if quality is None else quality.top5, ".2f"),
+        _number(quality.top1 if isinstance(quality, DeviceQuality) else None, ".2f"),
+        _number(quality.top5 if isinstance(quality, DeviceQuality) else None, ".2f"),
         "noisy" if report.is_noisy else "-",
     ]
 

@@ -19,24 +19,32 @@ _NUM_WORST = 3
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Of some networks on one dataset's test images."""
+class TestImages:
+    """What networks are evaluated on."""
 
+    images_NCHW: npt.NDArray[np.float32]
+    """Normalised as for training."""
+    labels_N: npt.NDArray[np.int64]
     class_names: tuple[str, ...]
-    qualities: dict[Path, DeviceQuality]
+
+    def assess(self, model: Path, profile: DeviceProfile) -> DeviceQuality:
+        """Evaluate an ONNX file through the device.
+
+        Raises:
+            InputError: The images are not this network's.
+            MeasurementError: The runner failed.
+        """
+        return assess(predict(model, self.images_NCHW, profile), self.labels_N)
 
 
-def evaluate_on(dataset: str, models: Sequence[Path], profile: DeviceProfile) -> Evaluation:
-    """Evaluate ONNX files on test images, through the device.
+def load_test_images(dataset: str) -> TestImages:
+    """Load a dataset's test images.
 
     Args:
         dataset: Its name; or a study's file, for images that are sized and normalised as its networks were trained.
-        models: The ONNX files.
-        profile: Of the device.
 
     Raises:
-        InputError: There is no such dataset or study, or it is none of these networks'.
-        MeasurementError: The runner failed.
+        InputError: There is no such dataset or study.
     """
     from secateur.datasets import load_splits
 
@@ -45,10 +53,9 @@ def evaluate_on(dataset: str, models: Sequence[Path], profile: DeviceProfile) ->
     images_NHWC = splits.test.images_NHWC.numpy().astype(np.float32) / 255
     mean_C, std_C = np.array(splits.normalize.mean, np.float32), np.array(splits.normalize.std, np.float32)
     normalised_NHWC = ((images_NHWC - mean_C) / std_C).astype(np.float32, copy=False)
-    images_NCHW = np.ascontiguousarray(normalised_NHWC.transpose(0, 3, 1, 2))
-    labels_N: npt.NDArray[np.int64] = splits.test.labels_N.numpy()
-    qualities = {path: assess(predict(path, images_NCHW, profile), labels_N) for path in models}
-    return Evaluation(splits.class_names, qualities)
+    return TestImages(
+        np.ascontiguousarray(normalised_NHWC.transpose(0, 3, 1, 2)), splits.test.labels_N.numpy(), splits.class_names
+    )
 
 
 def worst_classes(quality: DeviceQuality, class_names: Sequence[str]) -> str:

@@ -10,9 +10,11 @@ import pytest
 
 from secateur.benchmark import assess
 from secateur.cli import quality
-from secateur.cli.quality import evaluate_on, worst_classes
+from secateur.cli.quality import load_test_images, worst_classes
 from secateur.config import DeviceProfile
 from secateur.errors import DatasetError, StudyError
+from tests.benchmark.networks import conv_net
+from tests.cli.conftest import Secateur
 from tests.flows.tiny import images, write_study
 
 NAMES = ("red", "green", "blue", "grey")
@@ -53,15 +55,32 @@ def test_images_are_normalised_as_the_study_s(
     monkeypatch.setattr(quality, "predict", predict)
     dataset = {"name": "python:tests.flows.tiny:images", "normalize": {"mean": [mean] * 3, "std": [std] * 3}}
     study = write_study(tmp_path, {"dataset": dataset})
-    evaluation = evaluate_on(str(study), [Path("a.onnx")], DeviceProfile())
+    test_images = load_test_images(str(study))
+    assert test_images.assess(Path("a.onnx"), DeviceProfile()).top1 == 100.0
     raw_NCHW = images().test.images_NHWC.permute(0, 3, 1, 2).numpy()
     np.testing.assert_allclose(seen[Path("a.onnx")], (raw_NCHW / 255 - mean) / std, rtol=1e-5, atol=1e-5)
-    assert evaluation.class_names == ("red", "green", "blue")
-    assert evaluation.qualities[Path("a.onnx")].top1 == 100.0
+    assert test_images.class_names == ("red", "green", "blue")
 
 
 def test_neither_a_dataset_nor_a_study() -> None:
     with pytest.raises(DatasetError, match="there is no 'digit'"):
-        evaluate_on("digit", [], DeviceProfile())
+        load_test_images("digit")
     with pytest.raises(StudyError, match=r"nowhere\.yaml: there is no such file"):
-        evaluate_on("nowhere.yaml", [], DeviceProfile())
+        load_test_images("nowhere.yaml")
+
+
+def test_images_of_another_network_lose_no_measurement(secateur: Secateur, tmp_path: Path) -> None:
+    conv_net(tmp_path / "net.onnx")
+    typed = secateur("benchmark", "net.onnx", "--device", "quick.yaml", "--dataset", str(write_study(tmp_path)))
+    assert typed.code == 1
+    assert "Latency against net.onnx" in typed.out
+    assert "takes (1, 3, 24, 24), the images are (24, 3, 8, 8)." in typed.err
+
+
+def test_a_folder_and_an_empty_file(secateur: Secateur, tmp_path: Path) -> None:
+    write_study(tmp_path)
+    typed = secateur("benchmark", tmp_path, "--device", "quick.yaml")
+    assert (typed.code, f"{tmp_path}: is a folder. Name its files: {tmp_path}/*.onnx." in typed.err) == (2, True)
+    (tmp_path / "empty.onnx").touch()
+    typed = secateur("benchmark", "empty.onnx", "--device", "quick.yaml")
+    assert (typed.code, "empty.onnx: the file is empty." in typed.err) == (2, True)

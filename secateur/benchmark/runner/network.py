@@ -28,6 +28,8 @@ class Network:
 
     def __init__(self, device: Device, path: str, rng: np.random.Generator) -> None:
         self.path = Path(path)
+        if self.path.stat().st_size == 0:
+            raise RunnerError("input", f"{path}: the file is empty.")
         memory = PeakMemory()
         start = time.perf_counter()
         self.model = device.read(path)
