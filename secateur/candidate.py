@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from secateur.pruning import ScheduleEngine
 from secateur.references import resolve
 from secateur.results import Compressed, EpochResult, KeptFilters, Scores, TestScores
 from secateur.schedule import Schedule, check_fit, load_schedule, parse_schedule
+from secateur.stopwatch import Stopwatch
 from secateur.store import Store, get_json, get_object, put_json, put_object
 from secateur.thinning import (
     ChannelSpace,
@@ -99,28 +98,14 @@ def check_against_model(study: Study, num_classes: int = 10) -> None:
     check_fit(schedule_of(study), shapes, study.model, study.training.epochs)
 
 
-@dataclass
-class Stopwatch:
-    """Seconds spent in each phase."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Add the time spent in the context to phase `name`."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
-
-
 @dataclass(frozen=True, kw_only=True)
 class Workshop:
     """All that candidates of one study are made with."""
 
     study: Study
     store: Store
+    gate: Callable[[bytes], None] = lambda content: None  # noqa: ARG005
+    """Raises an ExportError at an ONNX file that is of no use."""
 
     @cached_property
     def splits(self) -> Splits:
@@ -235,6 +220,7 @@ class Workshop:
         return TestScores(**scores.model_dump(), accessed_at=(now,))
 
     def _train(self, module: nn.Module, training: Training, engine: ScheduleEngine) -> TrainingResult:
+        self._export(module, num_checks=0)  # what the gate refuses is not worth training
         settings = TrainingSettings(
             epochs=training.epochs,
             lr=training.lr,
@@ -284,7 +270,7 @@ class Workshop:
             validation = self._with_others(validation, module, self.splits.validation)
         module.cpu()
         with watch.phase("export"):
-            content = export_onnx(module, self.splits.input_size, opset=self.study.device.onnx_opset)
+            content = self._export(module)
         with watch.phase("store"):
             onnx, checkpoint = put_object(self.store, content), put_object(self.store, save_network(network))
         compressed = Compressed(
@@ -305,6 +291,13 @@ class Workshop:
         put_json(self.store, identity, compressed.model_dump(mode="json"))
         return compressed
 
+    def _export(self, module: nn.Module, *, num_checks: int = 2) -> bytes:
+        """Export a network, and have it pass the gate."""
+        opset = self.study.device.onnx_opset
+        content = export_onnx(module, self.splits.input_size, opset=opset, num_checks=num_checks)
+        self.gate(content)
+        return content
+
     def _identity(self, origin: str, training: Mapping[str, Any], pruning: Mapping[str, Any]) -> str:
         """Return the cache key of a network: what it is made of, how, on which data, with which seed."""
         parts = {
@@ -323,9 +316,11 @@ class Workshop:
 
     def _reuse(self, identity: str) -> Compressed | None:
         try:
-            return Compressed.model_validate(get_json(self.store, identity))
+            compressed = Compressed.model_validate(get_json(self.store, identity))
         except NotFoundError:
             return None
+        self.gate(get_object(self.store, compressed.onnx))  # it may have been made for another device
+        return compressed
 
 
 def _before_training(scores: Scores, watch: Stopwatch) -> EpochResult:

@@ -89,6 +89,17 @@ class DeviceFingerprint(_Record):
     python: str
 
 
+class Energy(_Record):
+    """What one inference takes of the host's energy, inferring back to back."""
+
+    energy_mj: float
+    """All that the sensor saw, in millijoules."""
+    idle_energy_mj: float
+    """What of it the idle host would have used in that time."""
+    sensor: str
+    """What was counted: RAPL's zones, or a sensor of hwmon. It need not see a device that is plugged in."""
+
+
 class LatencyReport(_Record):
     """One model timed on one device, paired and interleaved with the unpruned network."""
 
@@ -115,6 +126,8 @@ class LatencyReport(_Record):
     """Asynchronous, with `num_requests` at once."""
     num_requests: int | None = None
     """As many as the runtime calls optimal."""
+    energy: Energy | None = None
+    """None where the host does not count it."""
     layers: tuple[Layer, ...] = ()
     """Empty where the device keeps no counters."""
     read_ms: float
@@ -126,7 +139,8 @@ class LatencyReport(_Record):
     """Of the ONNX file."""
     device: DeviceFingerprint
     conditions: dict[str, Any]
-    """CPU flags, container limits; load, governor, frequency and temperature before and after; where readable."""
+    """CPU flags, container limits; load, governor, frequency and temperature before and after; `beside`: what else the
+    host was busy with, in the process that had most of it; where readable."""
     is_reused: bool = False
     """Taken from an earlier measurement of the same architecture on the same device."""
 

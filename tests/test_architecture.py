@@ -13,7 +13,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MAX_LINES = 400
-BOTTOM = {"secateur.errors", "secateur.config", "secateur.results", "secateur.progress", "secateur.resources"}
+BOTTOM = {
+    "secateur.errors",
+    "secateur.config",
+    "secateur.results",
+    "secateur.progress",
+    "secateur.resources",
+    "secateur.turns",
+}
 ISLANDS = {
     "secateur.export": BOTTOM,
     "secateur.benchmark": BOTTOM,
@@ -26,7 +33,15 @@ ISLANDS = {
 
 LAYERS = (
     {"secateur.errors"},
-    {"secateur.config", "secateur.results", "secateur.progress", "secateur.resources", "secateur.references"},
+    {
+        "secateur.config",
+        "secateur.results",
+        "secateur.progress",
+        "secateur.resources",
+        "secateur.references",
+        "secateur.stopwatch",
+        "secateur.turns",
+    },
     {"secateur.methods", "secateur.models", "secateur.datasets"},
     {"secateur.schedule"},
     {"secateur.thinning"},

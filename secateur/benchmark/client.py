@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from secateur.benchmark.process import RunnerFailedError, RunnerProcess
 from secateur.config import DeviceProfile
 from secateur.errors import DeviceBusyError, InputError, MeasurementError, SecateurError, StudyError, did_you_mean
 from secateur.results import DeviceFingerprint, LatencyReport
+from secateur.turns import device_lock, host_lock, queue_lock
 
 RUNNER = Path(__file__).with_name("runner")
 LOCK_TIMEOUT_S = 600.0
@@ -207,8 +207,7 @@ def _ask(
         bar: Shows what the runner says.
         share: Of the bar that belongs to this request.
     """
-    lock = {"lock": str(_lock_path(profile.device)), "lock_timeout_s": LOCK_TIMEOUT_S} if locks else {}
-    request = {**request, **lock, "timeout_s": profile.timeout_s}
+    request = {**request, **(_locks(profile) if locks else {}), "timeout_s": profile.timeout_s}
     shown, is_waiting = 0.0, False
     with RunnerProcess([_interpreter(profile), str(RUNNER)], profile.environment, request) as runner:
         for event in runner.events():
@@ -219,8 +218,7 @@ def _ask(
                     raise _error(event, profile)
                 case "waiting" if not is_waiting:
                     is_waiting = True
-                    device, holder = profile.device, event["holder"]
-                    progress.message(f"{device} is being measured by process {holder}: waiting for it.")
+                    progress.message(f"Measuring on {profile.device} has to wait: {event['reason']}.")
                 case "progress" if bar is not None and "done" in event:
                     width = event["half_width"]
                     bar.advance((event["done"] - shown) * share, note=None if width is None else f"± {width:.1%}")
@@ -259,11 +257,6 @@ def _check_file(path: Path) -> None:
         raise InputError(f"{path}: there is no such ONNX file.{did_you_mean(str(path), siblings)}")
 
 
-def _lock_path(device: str) -> Path:
-    """Return the file whose lock means that the device is being measured; one for each user."""
-    try:
-        folder = Path(tempfile.gettempdir()) / f"secateur-{os.getuid()}"
-        folder.mkdir(mode=0o700, exist_ok=True)
-    except OSError as exc:
-        raise MeasurementError(f"The folder of the locks cannot be made: {exc}. Point TMPDIR at another one.") from None
-    return folder / f"{re.sub(r'[^A-Za-z0-9.]', '_', device)}.lock"
+def _locks(profile: DeviceProfile) -> dict[str, Any]:
+    host = {"queue": str(queue_lock()), "host": str(host_lock()), "is_exclusive": profile.exclusive}
+    return {"locks": {"device": str(device_lock(profile.device)), **host, "timeout_s": LOCK_TIMEOUT_S}}

@@ -148,6 +148,9 @@ def prune(
     input_size: Annotated[
         int | None, typer.Option(min=8, help="Height and width of the images; by default the model's usual size.")
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Export for this device profile, if the device has the network's operations.")
+    ] = None,
     skip_unprunable: Annotated[
         bool, typer.Option("--skip-unprunable", help="Leave layers alone that cannot be thinned safely.")
     ] = False,
@@ -156,7 +159,7 @@ def prune(
     """Prune one network as a schedule says, and export it; nothing is trained."""
     from secateur.cli.prune import prune as run
 
-    run(model, schedule, out, weights, num_classes, input_size, skip_unprunable=skip_unprunable, as_json=json)
+    run(model, schedule, out, weights, num_classes, input_size, device, skip_unprunable=skip_unprunable, as_json=json)
 
 
 @app.command()
@@ -232,7 +235,10 @@ def benchmark(
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Evaluate on its test images, too: cifar10, imagefolder:PATH, ..."),
+        typer.Option(
+            metavar="NAME",
+            help="Evaluate on its test images, too: cifar10, imagefolder:PATH, ...; or a study's file, for its images.",
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -40,6 +40,10 @@ class DeviceProfile(BaseModel):
         gt=0,
         description="Wanted half-width of the 95 % interval of the latency ratio, relative.",
     )
+    exclusive: bool = Field(
+        False,
+        description="While it measures, what else of this user's runs on the host waits: training, other measurements.",
+    )
     timeout_s: float = Field(120.0, gt=0, description="A runner that is silent for so long is killed.")
 
 

@@ -10,7 +10,7 @@ import torch
 
 from secateur.config import Dataset
 from secateur.datasets.imagefolder import find_folders, read_imagefolder
-from secateur.datasets.splits import ImageSet, Parts, Splits, split
+from secateur.datasets.splits import DEFAULT_INPUT_SIZE, ImageSet, Parts, Splits, split
 from secateur.errors import DatasetError, did_you_mean
 from secateur.references import resolve
 
@@ -64,6 +64,11 @@ def check_dataset(dataset: Dataset) -> None:
             f"dataset: there is no {dataset.name!r}.{did_you_mean(dataset.name, [*_READERS, *_FORMS])}"
             f" Expected one of {', '.join([*_READERS, *_FORMS])}."
         )
+
+
+def known_input_size(dataset: Dataset) -> int | None:
+    """Return the images' height and width in pixels, where that can be told before they are read."""
+    return dataset.input_size or (DEFAULT_INPUT_SIZE if dataset.name in _READERS else None)
 
 
 def _call_function(dataset: Dataset) -> Splits:

@@ -12,7 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from secateur.benchmark.runner import device, host
+from secateur.benchmark.runner.beside import Bystanders
 from secateur.benchmark.runner.device import Device, Operation, open_device
+from secateur.benchmark.runner.energy import find_meter, measure_energy, measure_idle_w
 from secateur.benchmark.runner.interval import half_width, hierarchical_interval
 from secateur.benchmark.runner.network import CountedNetwork, Network
 from secateur.benchmark.runner.problem import RunnerError
@@ -22,6 +24,8 @@ BLOCK_S = 5e-3
 """Of the slowest network; shorter inferences are timed several at a time, so that most blocks have a quiet one."""
 NUM_COUNTED_ROUNDS = 20
 MIN_QUIET_INFERENCES = 5
+ENERGY_S = 1.0
+"""Idle, and of each network: RAPL counts every millisecond, hwmon's chips several times a second."""
 STEADY_SHARE = THROUGHPUT_SHARE = 0.1
 """Of the time budget of a model, on top of it."""
 
@@ -52,12 +56,12 @@ def measure(request: dict[str, Any], output: Output) -> dict[str, Any]:
     if isinstance(found[0], RunnerError):
         raise found[0]
     networks = [network for network in found if isinstance(network, Network)]
-    before = host.passing_conditions()
+    before, bystanders = host.passing_conditions(), Bystanders(request.get("locks", {}).get("host"))
     gc.disable()
     run_rounds(networks[0], networks[1:], request, output)
     for network in networks:
         network.run_steadily(BLOCK_S, STEADY_SHARE * profile["max_duration_s"])
-    after = host.passing_conditions()
+    after, beside = host.passing_conditions(), bystanders.told()
     details = (
         _details(opened, networks, THROUGHPUT_SHARE * profile["max_duration_s"], output)
         if request["with_details"]
@@ -71,7 +75,7 @@ def measure(request: dict[str, Any], output: Output) -> dict[str, Any]:
             **networks[0].session.fingerprint(),
             **host.identity(),
         },
-        "conditions": {"core": core, **lasting, "before": before, "after": after},
+        "conditions": {"core": core, **lasting, "before": before, "after": after, "beside": beside},
         "networks": [_failed(entry) if isinstance(entry, RunnerError) else told[id(entry)] for entry in found],
         "seed": seed,
         "duration_s": time.monotonic() - begun,
@@ -146,13 +150,19 @@ def _half_width(model: Network, reference: Network, min_rounds: int, seed: int) 
 
 
 def _details(opened: Device, networks: list[Network], throughput_s: float, output: Output) -> list[dict[str, Any]]:
-    """Return `latency_ms` and `layers`, `throughput_fps` and `num_requests` of each network."""
+    """Return `latency_ms` and `layers`, `throughput_fps` and `num_requests`, perhaps `energy`, of each network."""
     output.emit("progress", phase="reading the device's counters")
     details = device_times(opened, networks) if opened.has_counters else [{"latency_ms": None} for _ in networks]
     for network, found in zip(networks, details):  # noqa: B905 (Python 3.8)
         output.emit("progress", phase=f"measuring the throughput of {network.path}")
         fps, num_requests = opened.throughput(network.model, str(network.path), throughput_s)
         found.update(throughput_fps=fps, num_requests=num_requests)
+    if (meter := find_meter()) is not None:
+        output.emit("progress", phase="reading the energy that the idle host uses")
+        idle_w = measure_idle_w(meter, ENERGY_S)
+        for network, found in zip(networks, details):  # noqa: B905 (Python 3.8)
+            output.emit("progress", phase=f"reading the energy that {network.path} uses")
+            found.update(energy=measure_energy(meter, network.infer, idle_w, ENERGY_S))
     return details
 
 
