@@ -13,7 +13,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MAX_LINES = 400
-BOTTOM = {"secateur.errors", "secateur.config", "secateur.results", "secateur.progress", "secateur.resources"}
+BOTTOM = {
+    "secateur.errors",
+    "secateur.config",
+    "secateur.results",
+    "secateur.findings",
+    "secateur.progress",
+    "secateur.resources",
+}
 ISLANDS = {
     "secateur.export": BOTTOM,
     "secateur.benchmark": BOTTOM,
@@ -26,7 +33,7 @@ ISLANDS = {
 
 LAYERS = (
     {"secateur.errors"},
-    {"secateur.config", "secateur.results", "secateur.progress", "secateur.resources", "secateur.references"},
+    BOTTOM - {"secateur.errors"} | {"secateur.references"},
     {"secateur.methods", "secateur.models", "secateur.datasets"},
     {"secateur.schedule"},
     {"secateur.thinning"},
