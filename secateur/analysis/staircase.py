@@ -6,11 +6,9 @@ import copy
 import hashlib
 import json
 import math
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from torch import Tensor, nn
 
 from secateur import benchmark, progress
 from secateur.analysis.steps import find_steps, weighted_mean
+from secateur.analysis.timing import measure_together
 from secateur.analysis.units import Unit, find_units, pruner_fields, schedule_of
 from secateur.config import DeviceProfile
 from secateur.errors import InputError, NotFoundError, did_you_mean
@@ -48,7 +47,7 @@ def sparsity_leaving(num_kept: int, num_filters: int) -> float:
     """
     num_removed = num_filters - num_kept
     for num_decimals in range(1, 18):
-        scale = 10**num_decimals
+        scale: int = 10**num_decimals
         sparsity = -(-num_removed * scale // num_filters) / scale
         if sparsity < 1 and count_removed(num_filters, sparsity) == num_removed:
             return sparsity
@@ -236,19 +235,10 @@ class _Probe:
     def _measured(self, networks: Mapping[int, nn.Module]) -> dict[int, LatencyReport]:
         """Measure networks together, and keep what was found."""
         size, opset = self.example_NCHW.shape[-1], self.profile.onnx_opset
-        with tempfile.TemporaryDirectory() as folder:
-            reference = Path(folder, "unpruned.onnx")
-            reference.write_bytes(self.unpruned)
-            paths = [Path(folder, f"{count}-filters.onnx") for count in networks]
-            for path, module in zip(paths, networks.values(), strict=True):
-                path.write_bytes(export_onnx(module, size, opset=opset, num_checks=0))
-            outcomes = benchmark.measure(paths, reference, self.profile)
-        reports = {}
-        for count, outcome in zip(networks, outcomes, strict=True):
-            if not isinstance(outcome, LatencyReport):
-                raise outcome
-            put_json(self.store, self._key(count), outcome.model_dump(mode="json"))
-            reports[count] = outcome
+        files = {count: export_onnx(module, size, opset=opset, num_checks=0) for count, module in networks.items()}
+        reports = measure_together(files, self.unpruned, self.profile)
+        for count, report in reports.items():
+            put_json(self.store, self._key(count), report.model_dump(mode="json"))
         return reports
 
     def _known(self, count: int) -> LatencyReport | None:
