@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.analysis.onnx_layers import LayerWork, layers_of_onnx, work_of_onnx
-from secateur.analysis.roofline import LayerRun, cost_of, layer_runs, measure_roof, operation_times
+from secateur.analysis.roofline import LayerRun, cost_of, layer_runs, operation_times, roof_networks, roof_of
 from secateur.analysis.sparse import SPARSITIES, compare_storage
 from secateur.analysis.timing import measure_together
 from secateur.config import DeviceProfile
@@ -53,9 +53,12 @@ def explain(
     work = {name: work_of_onnx(content, name) for name, content in files.items()}
     reports = measure_together(files, files["unpruned"], profile)
     device = reports["unpruned"].device
-    operations = operation_times(files, profile)
-    runs = {name: layer_runs(files[name], operations[name], device.precision) for name in files}
-    roof = measure_roof(profile, device.precision, (run for of_network in runs.values() for run in of_network.values()))
+    counted = files | roof_networks(profile.onnx_opset)
+    operations = operation_times(counted, profile)
+    runs = {name: layer_runs(counted[name], operations[name], device.precision) for name in (*files, "products")}
+    has_counters = all(any(operation.ms for operation in of_network) for of_network in operations.values())
+    all_runs = [run for of_network in runs.values() for run in of_network.values()]
+    roof = roof_of(operations, all_runs, device.precision) if has_counters else None
     layers: tuple[LayerComparison, ...] = ()
     if roof is not None:
         left = {layer.name: layer.shape for layer in work["thinned"]}

@@ -49,21 +49,20 @@ def operation_times(networks: Mapping[str, bytes], profile: DeviceProfile) -> di
         profile: The device, and how it is timed.
 
     Returns:
-        Network -> operations, in the order in which they run; none where the device keeps no counters.
+        Network -> operations; none where the device keeps no counters.
 
     Raises:
         MeasurementError: The runner failed.
     """
     first = next(iter(networks.values()))
-    told: dict[str, list[tuple[Layer, ...]]] = {name: [] for name in networks}
+    shortest: dict[str, dict[str, Layer]] = {name: {} for name in networks}
     for _ in range(_NUM_RUNS):
         for name, report in measure_together(networks, first, profile.model_copy(update=_COUNTERS_ONLY)).items():
-            told[name].append(report.layers)
-    return {name: tuple(_shortest(times) for times in zip(*runs, strict=True)) for name, runs in told.items()}
-
-
-def _shortest(times: Sequence[Layer]) -> Layer:
-    return min(times, key=lambda operation: operation.ms)
+            # What takes less than the counter's resolution is told of in some runs only.
+            for operation in report.layers:
+                known = shortest[name].setdefault(operation.name, operation)
+                shortest[name][operation.name] = min(known, operation, key=lambda told: told.ms)
+    return {name: tuple(operations.values()) for name, operations in shortest.items()}
 
 
 def layer_runs(onnx: bytes, operations: Iterable[Layer], precision: str) -> dict[str, LayerRun]:
@@ -101,20 +100,8 @@ def bytes_of_a_number(kernel: str, precision: str) -> int:
     return _WIDTHS["32"]
 
 
-def measure_roof(profile: DeviceProfile, precision: str, others: Iterable[LayerRun]) -> Roof | None:
-    """Measure the best rates of a device.
-
-    Args:
-        profile: The device, and how it is timed.
-        precision: In which it runs, by its own word.
-        others: Layers of other networks: if one of them computes faster, that is the roof.
-
-    Returns:
-        The roof; None where the device keeps no counters.
-
-    Raises:
-        MeasurementError: The runner failed.
-    """
+def roof_networks(opset: int) -> dict[str, bytes]:
+    """Return ONNX networks that show what a device can do: `products`, and a copy (a PReLU) of each size."""
     channels = _NUM_CHANNELS
     products = nn.Sequential(
         nn.Conv2d(3, channels, 1),
@@ -123,23 +110,29 @@ def measure_roof(profile: DeviceProfile, precision: str, others: Iterable[LayerR
         nn.Conv2d(2 * channels, 4 * channels, 1),
         nn.Conv2d(4 * channels, channels, 1),
     )
-    networks = {"products": export_onnx(products, _CONVOLUTION_SIZE, opset=profile.onnx_opset, num_checks=0)}
-    networks |= {
-        f"copy-{size}": export_onnx(nn.PReLU(), size, opset=profile.onnx_opset, num_checks=0) for size in _COPY_SIZES
-    }
-    times = operation_times(networks, profile)
-    if not all(any(operation.ms for operation in operations) for operations in times.values()):
-        return None
-    runs = [*layer_runs(networks["products"], times.pop("products"), precision).values(), *others]
+    copies = {_copy_name(size): export_onnx(nn.PReLU(), size, opset=opset, num_checks=0) for size in _COPY_SIZES}
+    return {"products": export_onnx(products, _CONVOLUTION_SIZE, opset=opset, num_checks=0), **copies}
+
+
+def roof_of(times: Mapping[str, Iterable[Layer]], runs: Iterable[LayerRun], precision: str) -> Roof:
+    """Return the best rates of a device.
+
+    Args:
+        times: What it told of `roof_networks`, all of which took some time.
+        runs: Its layers, those of `products` and of any other networks: the fastest is the roof.
+        precision: In which it runs, by its own word.
+    """
     return Roof(
         macs_per_s=max(run.work.macs / run.operation.ms for run in runs) * 1e3,
-        copies=tuple(
-            _copy(size, of_size, precision) for size, of_size in zip(_COPY_SIZES, times.values(), strict=True)
-        ),
+        copies=tuple(_copy(size, times[_copy_name(size)], precision) for size in _COPY_SIZES),
     )
 
 
-def _copy(size: int, operations: Sequence[Layer], precision: str) -> Copy:
+def _copy_name(size: int) -> str:
+    return f"copy-{size}"
+
+
+def _copy(size: int, operations: Iterable[Layer], precision: str) -> Copy:
     longest = max(operations, key=lambda operation: operation.ms)
     return Copy(num_bytes=2 * 3 * size * size * bytes_of_a_number(longest.kernel, precision), ms=longest.ms)
 

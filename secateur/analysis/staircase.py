@@ -133,7 +133,7 @@ def measure_staircase(
     while wanted:
         points |= probe.points(wanted)
         asked.update(wanted)
-        steps = _steps([points[count] for count in sorted(points)])
+        steps = find_stairs([points[count] for count in sorted(points)])
         wanted = [count for count in _between(steps) if count not in asked]
     return Staircase(
         model=model,
@@ -152,7 +152,12 @@ def _between(steps: Sequence[Step]) -> list[int]:
     return [(most + fewest) // 2 for most, fewest in gaps if fewest - most > 1]
 
 
-def _steps(points: Sequence[StaircasePoint]) -> tuple[Step, ...]:
+def find_stairs(points: Sequence[StaircasePoint]) -> tuple[Step, ...]:
+    """Return the steps of a staircase; see `find_steps`.
+
+    Args:
+        points: By number of filters, ascending; at least one.
+    """
     ratios = np.array([point.latency_ratio.estimate for point in points])
     errors = np.array([point.latency_ratio.standard_error for point in points])
     bounds = list(pairwise(find_steps(ratios, errors)))

@@ -93,7 +93,7 @@ def _print(found: Staircase) -> None:
         for step in found.steps
     ]
     print_table(
-        f"{found.model}, {found.name}: latency ratio by number of filters ({len(found.points)} measured)",
+        f"{found.model}, {found.name}",
         ("filters", "latency ratio", "standard error", "worth having"),
         rows,
     )

@@ -68,10 +68,8 @@ def _smaller_layers(found: Explanation) -> Iterator[str]:
         f" {after_ms / before_ms:.3f} of their time ({before_ms:.3f} to {after_ms:.3f} ms)."
     )
     if slow := [layer for layer in smaller if layer.thinned_ms > _NOT_FASTER * layer.unpruned.ms]:
-        yield (
-            f"{len(slow)} of them did not get faster: {_listed([_with_filters(layer) for layer in slow])}. `secateur staircase` finds the numbers of filters"
-            " that are worth having."
-        )
+        named = _listed([_with_filters(layer) for layer in slow])
+        yield f"{len(slow)} of them did not get faster: {named}. `secateur staircase` finds the numbers worth having."
 
 
 def _bounds(found: Explanation) -> str:
@@ -135,8 +133,8 @@ def _storage(found: Explanation) -> Iterator[str]:
         ratio = sum(c.csr_ms for c in own) / sum(c.dense_ms for c in own)
         low, high = min(c.sparsity for c in own), max(c.sparsity for c in own)
         yield (
-            f"With the zeros that this schedule makes ({low:.0%} to {high:.0%} of a layer), they take {ratio:.2f} of the"
-            " time of dense ones."
+            f"With the zeros that this schedule makes ({low:.0%} to {high:.0%} of a layer), they take {ratio:.2f} of"
+            " the time of dense ones."
         )
 
 

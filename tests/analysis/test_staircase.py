@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -16,23 +15,27 @@ from hypothesis import strategies as st
 from torch import nn
 
 from secateur import benchmark
-from secateur.analysis.staircase import counts_to_measure, measure_staircase, sparsity_leaving, study_entry
+from secateur.analysis.staircase import (
+    counts_to_measure,
+    find_stairs,
+    measure_staircase,
+    sparsity_leaving,
+    study_entry,
+)
 from secateur.analysis.units import schedule_document
 from secateur.candidate import check_study
 from secateur.config import DeviceProfile, Study, load_device
 from secateur.config.located import Located
 from secateur.errors import InputError, MeasurementError
-from secateur.findings import Staircase
+from secateur.findings import Staircase, StaircasePoint
 from secateur.methods import count_removed
-from secateur.models import create_model
 from secateur.pruning import ScheduleEngine
 from secateur.report.staircase import headline, render_html, render_png
 from secateur.results import LatencyReport
 from secateur.schedule import parse_schedule
-from tests.cli.conftest import Secateur
 from tests.factories import make_device, make_latency, make_study
 from tests.fakes import MemoryStore
-from tests.flows.tiny import NUM_CLASSES, SIZE, TinyNetwork, write_study
+from tests.flows.tiny import NUM_CLASSES, SIZE, TinyNetwork
 
 TINY = "python:tests.flows.tiny:network"
 WIDE = "python:tests.analysis.test_staircase:wide"
@@ -131,30 +134,44 @@ def test_what_was_measured_is_not_measured_again(monkeypatch: pytest.MonkeyPatch
     assert again.asked == []
 
 
-@pytest.mark.parametrize("layer", ["conv1", "blocks.1.conv1"])
-def test_a_study_takes_the_steps(monkeypatch: pytest.MonkeyPatch, layer: str) -> None:
-    TiledDevice(3, monkeypatch)
-    found = measure(TINY, layer, MemoryStore())
-    if layer != "conv1":  # the tiles are those of conv1's filters
-        flat = [s.model_copy(update={"latency_ratio": n / 2, "is_worthwhile": True}) for n, s in enumerate(found.steps)]
-        found = found.model_copy(update={"steps": tuple(flat)})
-        steps = tuple(flat[0].model_copy(update={"fewest": n, "most": n}) for n in (3, 6, 8))
-        found = found.model_copy(update={"steps": steps})
+def make_staircase(*layers: str, ratios: Mapping[int, float]) -> Staircase:
+    """Return a staircase of eight filters, with one step for each number of filters."""
+    points = [
+        StaircasePoint(
+            num_kept=count,
+            desired_sparsity=sparsity_leaving(count, 8),
+            latency_ratio=make_latency(ratio).latency_ratio,
+            is_noisy=False,
+        )
+        for count, ratio in ratios.items()
+    ]
+    return Staircase(
+        model=TINY,
+        input_size=SIZE,
+        layers=layers,
+        num_filters=8,
+        device=make_device(),
+        points=tuple(points),
+        steps=find_stairs(points),
+    )
+
+
+@pytest.mark.parametrize("layers", [("conv1", "blocks.0.conv2", "blocks.1.conv2"), ("blocks.1.conv1",)], ids=len)
+def test_a_study_takes_the_steps(layers: tuple[str, ...]) -> None:
+    found = make_staircase(*layers, ratios={3: 0.5, 6: 0.75, 8: 1.0})
     entry = yaml.safe_load(yaml.safe_dump(study_entry(found)))
     ((name, parameter),) = entry["search"]["parameters"].items()
     document = schedule_document(entry["pruners"])
     fields = make_study(model=TINY, parameters=entry["search"]["parameters"], schedule=document)
-    study = check_study(Study.model_validate(fields))
-    schedule = parse_schedule(Located(value=study.schedule, source="test"))
+    check_study(Study.model_validate(fields))
+    schedule = parse_schedule(Located(value=document, source="test"))
     left = []
     for value in parameter["values"]:
-        module = TinyNetwork(NUM_CLASSES)
+        chosen = schedule.with_parameters({name: value})
         example_NCHW = torch.zeros(1, 3, SIZE, SIZE)
-        engine = ScheduleEngine(
-            module, schedule.with_parameters({name: value}), example_NCHW, base_lr=0.1, num_epochs=0
-        )
+        engine = ScheduleEngine(TinyNetwork(NUM_CLASSES), chosen, example_NCHW, base_lr=0.1, num_epochs=0)
         engine.prune_before_training()
-        left.append({len(engine.kept[member]) for member in found.layers})
+        left.append({len(engine.kept[layer]) for layer in layers})
     assert left == [{8}, {6}, {3}]
 
 
@@ -180,12 +197,10 @@ def test_without_steps_nothing_is_worth_removing(monkeypatch: pytest.MonkeyPatch
     assert headline(found).startswith("No number of filters of conv1 (+2) is faster than all 8")
 
 
-def test_more_filters_that_are_faster_make_fewer_worthless(monkeypatch: pytest.MonkeyPatch) -> None:
-    TiledDevice(4, monkeypatch)
-    found = measure(TINY, "conv1", MemoryStore())
-    assert [step.is_worthwhile for step in found.steps] == [True, True]
-    module = create_model(TINY, NUM_CLASSES)
-    assert found.num_filters == module.get_submodule("conv1").out_channels
+def test_where_more_filters_are_faster_fewer_are_not_worth_having() -> None:
+    found = make_staircase("conv1", ratios={2: 0.6, 4: 0.9, 5: 0.95, 6: 0.8, 8: 1.0})
+    assert [step.is_worthwhile for step in found.steps] == [True, False, False, True, True]
+    assert [point.num_kept for point in found.allowed] == [2, 6, 8]
 
 
 def test_page_and_picture(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,21 +210,3 @@ def test_page_and_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     page = render_html(found)
     assert 'id="staircase"' in page
     assert headline(found).replace("'", "&#x27;") in page
-
-
-def test_on_a_real_device(secateur: Secateur, tmp_path: Path) -> None:
-    write_study(tmp_path)
-    size = ("--num-classes", str(NUM_CLASSES), "--input-size", str(SIZE))
-    command = ("staircase", TINY, "--layer", "blocks.0.conv1", "--device", "quick.yaml", "--step", "4", *size)
-    typed = secateur(*command, "--json")
-    assert typed.code == 0, typed.err
-    document = json.loads(typed.out)
-    assert document["out"] == "runs/network"
-    assert {4, 8} <= {point["num_kept"] for point in document["points"]}
-    assert document["allowed_counts"][-1] == 8
-    written = {path.name for path in (tmp_path / "runs" / "network").iterdir()}
-    assert {f"staircase-blocks.0.conv1.{suffix}" for suffix in ("json", "png", "html")} <= written
-    again = secateur(*command)
-    assert again.code == 0, again.err
-    assert "latency ratio by number of filters" in again.out
-    assert len(list((tmp_path / "runs" / ".store" / "cache" / "staircase").iterdir())) == len(document["points"])
