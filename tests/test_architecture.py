@@ -17,6 +17,7 @@ BOTTOM = {
     "secateur.errors",
     "secateur.config",
     "secateur.results",
+    "secateur.findings",
     "secateur.progress",
     "secateur.resources",
     "secateur.turns",
@@ -33,15 +34,7 @@ ISLANDS = {
 
 LAYERS = (
     {"secateur.errors"},
-    {
-        "secateur.config",
-        "secateur.results",
-        "secateur.progress",
-        "secateur.resources",
-        "secateur.references",
-        "secateur.stopwatch",
-        "secateur.turns",
-    },
+    BOTTOM - {"secateur.errors"} | {"secateur.references", "secateur.stopwatch"},
     {"secateur.methods", "secateur.models", "secateur.datasets"},
     {"secateur.schedule"},
     {"secateur.thinning"},
