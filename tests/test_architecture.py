@@ -13,7 +13,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MAX_LINES = 400
-BOTTOM = {"secateur.errors", "secateur.config", "secateur.results", "secateur.progress", "secateur.resources"}
+BOTTOM = {
+    "secateur.errors",
+    "secateur.config",
+    "secateur.results",
+    "secateur.sensitivity_results",
+    "secateur.progress",
+    "secateur.resources",
+    "secateur.confusion",
+}
 ISLANDS = {
     "secateur.export": BOTTOM,
     "secateur.benchmark": BOTTOM,
@@ -26,7 +34,15 @@ ISLANDS = {
 
 LAYERS = (
     {"secateur.errors"},
-    {"secateur.config", "secateur.results", "secateur.progress", "secateur.resources", "secateur.references"},
+    {
+        "secateur.config",
+        "secateur.results",
+        "secateur.sensitivity_results",
+        "secateur.progress",
+        "secateur.resources",
+        "secateur.references",
+        "secateur.confusion",
+    },
     {"secateur.methods", "secateur.models", "secateur.datasets"},
     {"secateur.schedule"},
     {"secateur.thinning"},

@@ -12,7 +12,7 @@ from secateur.config import DeviceProfile
 from secateur.results import DeviceFingerprint, Drift, Interval, LatencyReport, Quantiles
 
 _ONCE = ("read_ms", "compile_ms", "first_inference_ms", "peak_memory_bytes", "size_bytes")
-_DETAILS = ("latency_ms", "throughput_fps", "num_requests")
+_DETAILS = ("latency_ms", "throughput_fps", "num_requests", "network", "stream")
 
 
 def combine(

@@ -50,7 +50,8 @@ def test_the_order_of_images_does_not_matter(table: tuple[list[list[float]], lis
     model = FixedLogits(logits)
     scores, again = (evaluate(model, part, Unchanged(), batch_size=4) for part in (images, permuted))
     assert again.loss == pytest.approx(scores.loss)
-    assert again.model_copy(update={"loss": scores.loss}) == scores
+    assert again.calibration_error == pytest.approx(scores.calibration_error)
+    assert again.model_copy(update={"loss": scores.loss, "calibration_error": scores.calibration_error}) == scores
 
 
 def test_a_network_that_always_says_the_same_can_be_told() -> None:
