@@ -11,6 +11,8 @@ from secateur.benchmark.runner.interval import drift, hierarchical_interval, pai
 from secateur.config import DeviceProfile
 from secateur.results import DeviceFingerprint, Drift, Interval, LatencyReport, Quantiles
 
+MIN_ROUNDS = 4
+"""Of a process, below which a trend cannot be told; of fewer quiet ones, the interrupted count, too."""
 _ONCE = ("read_ms", "compile_ms", "first_inference_ms", "peak_memory_bytes", "size_bytes")
 _DETAILS = ("latency_ms", "throughput_fps", "num_requests", "network", "stream")
 
@@ -29,7 +31,7 @@ def combine(
     """
     models = [answer["networks"][index] for answer in answers]
     references = [answer["networks"][0] for answer in answers]
-    min_rounds = max(1, profile.min_rounds // len(answers))
+    min_rounds = max(MIN_ROUNDS, profile.min_rounds // len(answers))
     pairs = list(zip(models, references, strict=True))
     interrupted = [_interrupted(model, reference) for model, reference in pairs]
     ratios = [

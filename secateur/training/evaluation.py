@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from secateur import progress
 from secateur.confusion import as_rows, calibration_error, confusion_matrix, sensitivity, specificity
-from secateur.errors import TrainingError
+from secateur.errors import InputError, TrainingError
 from secateur.results import Scores
 from secateur.training.batches import Images, Normalization, fastest_memory_format, normalized
 from secateur.training.settings import Device, Precision, autocast
@@ -41,9 +41,10 @@ def evaluate(
         100), the mean cross entropy, how many classes were predicted at all, and what `Scores` tells of each class.
 
     Raises:
-        TrainingError: Some logit is NaN or infinite; or there is no such device.
-        InputError: There are labels that the network has no output for.
+        TrainingError: Some logit is NaN or infinite.
+        InputError: There are labels that the network has no output for; or there is no such device.
     """
+    check_device(device)
     logits_NK = _predict(model, image_set, normalize, batch_size, device, precision)
     num_images = len(logits_NK)
     num_broken = int((~logits_NK.isfinite()).any(dim=1).sum())
@@ -68,6 +69,19 @@ def evaluate(
         calibration_error=100 * calibration_error(confidence_N.numpy(), is_hit_N5[:, 0].numpy()),
         confusion=as_rows(confusion_KK),
     )
+
+
+def check_device(device: Device) -> None:
+    """Check that a device is here.
+
+    Raises:
+        InputError: A GPU was asked for, and torch sees none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            f"A GPU was asked for, but torch {torch.__version__} sees none here. Check `nvidia-smi`,"
+            " CUDA_VISIBLE_DEVICES and that torch was installed with CUDA; or train on the CPU."
+        )
 
 
 def _predict(
