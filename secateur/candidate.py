@@ -15,9 +15,9 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from secateur.config import METRICS, Choice, Dataset, ParameterValue, Study, Training
+from secateur.config import METRICS, Choice, Dataset, ParameterValue, Study, Training, unseen_validation
 from secateur.config.located import Located
-from secateur.datasets import ImageSet, Splits, data_identity, load_splits
+from secateur.datasets import ImageSet, Splits, data_identity, dataset_stamp, load_splits
 from secateur.errors import NotFoundError, ScheduleError, StudyError
 from secateur.export import architecture_signature, export_onnx
 from secateur.models import create_model, load_weights
@@ -52,7 +52,7 @@ _TRACING = threading.Lock()
 _LOADING = threading.Lock()
 """The first candidate loads the images, the others wait for them."""
 
-_IDENTITY_VERSION = 1
+_IDENTITY_VERSION = 2
 """Part of every cache key: raised when the same inputs come to give other networks."""
 
 
@@ -68,7 +68,7 @@ def schedule_of(study: Study) -> Schedule:
 
 
 def check_study(study: Study) -> Study:
-    """Check all that can be checked without computing anything, and write the schedule out in the study.
+    """Check all that can be checked without computing anything; write schedule and validation out in the study.
 
     Raises:
         InputError: With every problem found at the first step that has some.
@@ -84,7 +84,7 @@ def check_study(study: Study) -> Study:
                 problems += [f"search.parameters: {problem}" for problem in exc.problems]
     if problems:
         raise StudyError(*dict.fromkeys(problems))
-    return study.model_copy(update={"schedule": dict(schedule.document)})
+    return unseen_validation(study)[0].model_copy(update={"schedule": dict(schedule.document)})
 
 
 def check_against_model(study: Study, num_classes: int = 10) -> None:
@@ -111,7 +111,7 @@ class Workshop:
     def splits(self) -> Splits:
         """The images."""
         with _LOADING:
-            return _load_splits(self.study.dataset)
+            return _load_splits(self.study.dataset, dataset_stamp(self.study.dataset))
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -285,7 +285,7 @@ class Workshop:
             onnx=onnx,
             checkpoint=checkpoint,
             epochs=epochs,
-            validation=validation,
+            validation=validation.model_copy(update={"confusion": None}),
             seconds=watch.seconds,
         )
         put_json(self.store, identity, compressed.model_dump(mode="json"))
@@ -337,7 +337,7 @@ def _before_training(scores: Scores, watch: Stopwatch) -> EpochResult:
 
 
 @lru_cache(maxsize=2)
-def _load_splits(dataset: Dataset) -> Splits:
+def _load_splits(dataset: Dataset, stamp: str) -> Splits:  # noqa: ARG001 (a changed folder is loaded anew)
     return load_splits(dataset)
 
 

@@ -17,9 +17,11 @@ BOTTOM = {
     "secateur.errors",
     "secateur.config",
     "secateur.results",
+    "secateur.confusion",
     "secateur.findings",
     "secateur.progress",
     "secateur.resources",
+    "secateur.sensitivity_results",
     "secateur.turns",
 }
 ISLANDS = {

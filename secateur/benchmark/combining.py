@@ -15,7 +15,7 @@ from secateur.results import DeviceFingerprint, Drift, Interval, LatencyReport, 
 _ONCE = ("read_ms", "compile_ms", "first_inference_ms", "peak_memory_bytes", "size_bytes")
 _MIN_QUIET_ROUNDS = 5
 """Of each process: of fewer, neither an interval nor drift can be told."""
-_DETAILS = ("latency_ms", "throughput_fps", "num_requests", "energy")
+_DETAILS = ("latency_ms", "throughput_fps", "num_requests", "energy", "network", "stream")
 
 
 def combine(
