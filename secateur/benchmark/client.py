@@ -32,7 +32,7 @@ Answer = dict[str, Any]
 
 
 def measure(onnx_paths: Sequence[Path], reference: Path, profile: DeviceProfile, *, seed: int = 0) -> list[Measured]:
-    """Time ONNX models on this host's device, paired and interleaved with a reference.
+    """Time ONNX models on this host's device (or a service that it asks), paired and interleaved with a reference.
 
     One measurement at a time runs on a device; others of the same user wait for it. A model that cannot be measured
     does not stop the others.
@@ -59,7 +59,7 @@ def measure(onnx_paths: Sequence[Path], reference: Path, profile: DeviceProfile,
     what = onnx_paths[0].name if len(onnx_paths) == 1 else f"{len(onnx_paths)} models"
     found: dict[int, Measured] = {}
     groups = [list(range(len(onnx_paths)))]
-    with progress.track(f"measuring {what} on {profile.device}", total=len(onnx_paths)) as bar:
+    with progress.track(f"measuring {what} on {profile.target}", total=len(onnx_paths)) as bar:
         while groups:
             group = groups.pop(0)
             try:
@@ -145,7 +145,7 @@ def predict(onnx_path: Path, images_NCHW: npt.NDArray[np.float32], profile: Devi
             "images": str(images),
             "logits": str(logits),
         }
-        with progress.track(f"evaluating {onnx_path.name} on {profile.device}", total=1) as bar:
+        with progress.track(f"evaluating {onnx_path.name} on {profile.target}", total=1) as bar:
             _ask({**request, "profile": profile.model_dump(), "seed": 0}, profile, bar=bar)
         logits_NK: npt.NDArray[np.float32] = np.load(logits, allow_pickle=False)
     return logits_NK
@@ -218,7 +218,7 @@ def _ask(
                     raise _error(event, profile)
                 case "waiting" if not is_waiting:
                     is_waiting = True
-                    progress.message(f"Measuring on {profile.device} has to wait: {event['reason']}.")
+                    progress.message(f"Measuring on {profile.target} has to wait: {event['reason']}.")
                 case "progress" if bar is not None and "done" in event:
                     width = event["half_width"]
                     bar.advance((event["done"] - shown) * share, note=None if width is None else f"± {width:.1%}")
@@ -246,7 +246,7 @@ def _error(event: Mapping[str, Any], profile: DeviceProfile) -> SecateurError:
         case "device":
             return StudyError(f"device profile {profile.name!r}: {message}")
         case "busy":
-            return DeviceBusyError(f"Device {profile.device!r} is busy: {message}. Try again when it has ended.")
+            return DeviceBusyError(f"Device {profile.target!r} is busy: {message}. Try again when it has ended.")
         case _:
             return MeasurementError(message)
 
@@ -261,4 +261,4 @@ def _check_file(path: Path) -> None:
 
 def _locks(profile: DeviceProfile) -> dict[str, Any]:
     host = {"queue": str(queue_lock()), "host": str(host_lock()), "is_exclusive": profile.exclusive}
-    return {"locks": {"device": str(device_lock(profile.device)), **host, "timeout_s": LOCK_TIMEOUT_S}}
+    return {"locks": {"device": str(device_lock(profile.target)), **host, "timeout_s": LOCK_TIMEOUT_S}}

@@ -13,7 +13,9 @@ from secateur.config import DeviceProfile
 from secateur.results import DeviceFingerprint, Drift, Interval, LatencyReport, Quantiles
 
 _ONCE = ("read_ms", "compile_ms", "first_inference_ms", "peak_memory_bytes", "size_bytes")
-_DETAILS = ("latency_ms", "throughput_fps", "num_requests", "energy")
+_MIN_QUIET_ROUNDS = 5
+"""Of each process: of fewer, neither an interval nor drift can be told."""
+_DETAILS = ("latency_ms", "throughput_fps", "num_requests", "energy", "network", "stream")
 
 
 def combine(
@@ -30,7 +32,7 @@ def combine(
     """
     models = [answer["networks"][index] for answer in answers]
     references = [answer["networks"][0] for answer in answers]
-    min_rounds = max(1, profile.min_rounds // len(answers))
+    min_rounds = max(_MIN_QUIET_ROUNDS, profile.min_rounds // len(answers))
     pairs = list(zip(models, references, strict=True))
     interrupted = [_interrupted(model, reference) for model, reference in pairs]
     ratios = [

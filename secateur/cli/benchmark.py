@@ -133,6 +133,8 @@ def _print(
         [[cell for cell, shown in zip(row, is_shown, strict=True) if shown] for row in rows],
     )
     for path, report in measured:
+        for line in (*_network(path.name, report), *_stream(path.name, report)):
+            say(line)
         if path != reference:
             say(verdict(path.name, reference.name, report.latency_ratio, is_noisy=report.is_noisy))
         if (drift := report.ratio_drift) and drift.p_value < _SIGNIFICANT:
@@ -176,7 +178,34 @@ def _number(value: float | None, spec: str) -> str:
 def _conditions(device: DeviceFingerprint) -> str:
     count = device.num_threads
     threads = "" if count is None else f", {count} thread{'' if count == 1 else 's'}"
-    return f"{device.full_name} ({device.device}, {device.precision}{threads}), OpenVINO {device.runtime}"
+    return f"{device.full_name} ({device.device}, {device.precision}{threads}), {device.software}"
+
+
+_NETWORK_SOURCES = {
+    "statistics": "the rest beside the service's own time",
+    "empty request": "a request of the same size that infers nothing",
+}
+
+
+def _network(name: str, report: LatencyReport) -> list[str]:
+    if report.network is None:
+        return []
+    took_ms, total_ms = report.network.latency_ms, report.total_latency_ms.p50
+    how = _NETWORK_SOURCES[report.network.source]
+    return [f"{name}: {took_ms:.3f} of {total_ms:.3f} ms are the network's ({how})."]
+
+
+def _stream(name: str, report: LatencyReport) -> list[str]:
+    if (stream := report.stream) is None:
+        return []
+    latency = stream.latency_ms
+    p99 = "" if latency.p99 is None else f", p99 {latency.p99:.3f}"
+    said = (
+        f"{name}: of {stream.num_frames} frames, {stream.frames_per_s:g} a second, {stream.num_dropped} were dropped;"
+        f" {stream.sustained_fps:.4g} a second sustained; p50 {latency.p50:.3f}, p90 {latency.p90:.3f}{p99} ms from due"
+        " to done."
+    )
+    return [said]
 
 
 def _beside(conditions: dict[str, Any]) -> str | None:

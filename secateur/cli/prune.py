@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from secateur.cli.display import progress_on_stderr
+from secateur.cli.out_folder import write_files
 from secateur.cli.output import print_json, print_table, say
 from secateur.config import DeviceProfile, load_device
-from secateur.errors import InputError
 from secateur.export import export_onnx
 from secateur.models import create_model, default_input_size, default_num_classes, load_weights, num_classes_of
 from secateur.pruning import ScheduleEngine
@@ -65,7 +65,7 @@ def prune(
         with progress_on_stderr():
             OperationGate(profile)(content)
     files = {"model.onnx": content, "model.safetensors": save_network(network)}
-    _write(out, files)
+    write_files(out, files)
     document: dict[str, Any] = {
         "layers": {n: {"num_filters": len(before[n]), "kept": list(kept)} for n, kept in engine.kept.items()},
         "removed_blocks": list(engine.removed_blocks),
@@ -86,12 +86,3 @@ def prune(
     print_table(f"{model_name} after {schedule_path.name}", ("convolution", "filters", "kept"), rows)
     say(f"{document['num_params']:,} parameters, {document['macs']:,} MACs")
     say(f"{document['onnx']}\n{document['checkpoint']}")
-
-
-def _write(out: Path, files: dict[str, bytes]) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            (out / name).write_bytes(content)
-    except OSError as exc:
-        raise InputError(f"--out {out}: cannot be written: {exc}.") from exc

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from secateur import progress
 from secateur.benchmark import assess, predict
 from secateur.config import Dataset, DeviceProfile, load_study
 from secateur.resources import here_or_shipped
@@ -50,6 +51,7 @@ def load_test_images(dataset: str) -> TestImages:
 
     is_study = is_file_name(dataset)
     splits = load_splits(load_study(here_or_shipped(Path(dataset))).dataset if is_study else Dataset(name=dataset))
+    progress.message(f"evaluating on the {len(splits.test)} test images of {dataset}: choose nothing by the result.")
     images_NHWC = splits.test.images_NHWC.numpy().astype(np.float32) / 255
     mean_C, std_C = np.array(splits.normalize.mean, np.float32), np.array(splits.normalize.std, np.float32)
     normalised_NHWC = ((images_NHWC - mean_C) / std_C).astype(np.float32, copy=False)
@@ -71,6 +73,7 @@ def worst_classes(quality: DeviceQuality, class_names: Sequence[str]) -> str:
 
 
 def _class_text(quality: DeviceQuality, class_names: Sequence[str], index: int) -> str:
+    assert quality.confusion is not None  # `assess` counts it
     sensitivity, specificity, row = quality.sensitivity[index], quality.specificity[index], quality.confusion[index]
     mistaken = max((other for other in range(len(row)) if other != index), key=lambda other: row[other])
     wrong = class_names[mistaken] if mistaken < len(class_names) else f"class {mistaken}"

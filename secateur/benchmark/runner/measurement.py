@@ -18,6 +18,7 @@ from secateur.benchmark.runner.energy import find_meter, measure_energy, measure
 from secateur.benchmark.runner.interval import half_width, hierarchical_interval
 from secateur.benchmark.runner.network import CountedNetwork, Network
 from secateur.benchmark.runner.problem import RunnerError
+from secateur.benchmark.runner.stream import run_stream
 
 PROGRESS_INTERVAL_S = 0.25
 BLOCK_S = 5e-3
@@ -26,7 +27,7 @@ NUM_COUNTED_ROUNDS = 20
 MIN_QUIET_INFERENCES = 5
 ENERGY_S = 1.0
 """Idle, and of each network: RAPL counts every millisecond, hwmon's chips several times a second."""
-THROUGHPUT_SHARE = 0.1
+STEADY_SHARE = DETAILS_SHARE = 0.1
 """Of the time budget of a model, on top of it."""
 
 
@@ -59,12 +60,10 @@ def measure(request: dict[str, Any], output: Output) -> dict[str, Any]:
     before, bystanders = host.passing_conditions(), Bystanders(request.get("locks", {}).get("host"))
     gc.disable()
     run_rounds(networks[0], networks[1:], request, output)
+    for network in networks:
+        network.run_steadily(BLOCK_S, STEADY_SHARE * profile["max_duration_s"])
     after, beside = host.passing_conditions(), bystanders.told()
-    details = (
-        _details(opened, networks, THROUGHPUT_SHARE * profile["max_duration_s"], output)
-        if request["with_details"]
-        else [{} for _ in networks]
-    )
+    details = _details(opened, networks, profile, output) if request["with_details"] else [{} for _ in networks]
     told = {id(network): {**_timings(network), **more} for network, more in zip(networks, details)}  # noqa: B905
     return {
         "device": {
@@ -147,15 +146,16 @@ def _half_width(model: Network, reference: Network, min_rounds: int, seed: int) 
     return half_width(hierarchical_interval([ratios], np.random.default_rng(seed)))
 
 
-def _details(opened: Device, networks: list[Network], throughput_s: float, output: Output) -> list[dict[str, Any]]:
-    """Return `latency_ms` and `layers`, `throughput_fps` and `num_requests`, perhaps `energy`, of each network."""
+def _details(opened: Device, networks: list[Network], profile: dict[str, Any], output: Output) -> list[dict[str, Any]]:
+    """Return `latency_ms` and `layers`, what else device and host tell, and `stream` where the profile wants one."""
     output.emit("progress", phase="reading the device's counters")
     details = device_times(opened, networks) if opened.has_counters else [{"latency_ms": None} for _ in networks]
     for network, found in zip(networks, details):  # noqa: B905 (Python 3.8)
-        output.emit("progress", phase=f"measuring the throughput of {network.path}")
-        fps, num_requests = opened.throughput(network.model, str(network.path), throughput_s)
-        found.update(throughput_fps=fps, num_requests=num_requests)
-    if (meter := find_meter()) is not None:
+        output.emit("progress", phase=f"asking {opened.name} about {network.path}")
+        found.update(opened.details(network, DETAILS_SHARE * profile["max_duration_s"]))
+        if profile["mode"] == "stream":
+            found["stream"] = run_stream(network, profile, output)
+    if profile["kind"] == "openvino" and (meter := find_meter()) is not None:
         output.emit("progress", phase="reading the energy that the idle host uses")
         idle_w = measure_idle_w(meter, ENERGY_S)
         for network, found in zip(networks, details):  # noqa: B905 (Python 3.8)
@@ -236,7 +236,7 @@ def describe(request: dict[str, Any], output: Output) -> dict[str, Any]:  # noqa
     profile = request["profile"]
     host.pin_to_core(profile)
     opened = open_device(profile)
-    found = {**opened.describe(), **opened.probe().fingerprint()}
+    found = {**opened.describe(), **opened.fingerprint()}
     return {"device": {"profile": profile["name"], **found, **host.identity()}}
 
 
