@@ -12,6 +12,7 @@ import pytest
 
 from secateur.benchmark.runner import measurement
 from secateur.benchmark.runner.energy import CounterMeter, PowerMeter, find_meter, measure_energy, measure_idle_w
+from secateur.config import DeviceProfile
 from secateur.results import Energy
 
 RAPL = {
@@ -119,9 +120,9 @@ def test_each_network_s_energy_is_among_its_details(tmp_path: Path, monkeypatch:
     write(tmp_path, POWER)
     monkeypatch.setattr(measurement, "find_meter", lambda: find_meter(tmp_path))
     monkeypatch.setattr(measurement, "ENERGY_S", 0.01)
-    device: Any = SimpleNamespace(has_counters=False, throughput=lambda model, path, seconds: (10.0, 2))
-    networks: Any = [SimpleNamespace(path=name, model=None, infer=lambda: time.sleep(0.001)) for name in "ab"]
-    display = SimpleNamespace(emit=lambda event, **fields: None)
-    for details in measurement._details(device, networks, 0.0, display):
-        assert (details["throughput_fps"], details["num_requests"]) == (10.0, 2)
+    device: Any = SimpleNamespace(name="CPU", has_counters=False, details=lambda network, seconds: {"num_requests": 2})
+    networks: Any = [SimpleNamespace(path=name, infer=lambda: time.sleep(0.001)) for name in "ab"]
+    profile = DeviceProfile().model_dump()
+    for details in measurement._details(device, networks, profile, SimpleNamespace(emit=lambda event, **fields: None)):
+        assert details["num_requests"] == 2
         assert Energy(**details["energy"]).sensor == "ina3221 power1"
