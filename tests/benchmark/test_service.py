@@ -160,7 +160,7 @@ def test_what_is_no_service_is_told(server: V2Server, cloud: DeviceProfile) -> N
 def test_a_service_is_measured_by_one_at_a_time(cloud: DeviceProfile, small_net: Path, tmp_path: Path) -> None:
     measure([small_net], small_net, cloud)
     locks = [path.name for path in (tmp_path / f"secateur-{os.getuid()}").iterdir()]
-    assert locks == [f"http___{cloud.url.removeprefix('http://').replace(':', '_')}.lock"]
+    assert f"http___{cloud.url.removeprefix('http://').replace(':', '_')}.lock" in locks
 
 
 def test_the_command_line_tells_the_networks_share_and_the_stream(
