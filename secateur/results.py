@@ -201,13 +201,15 @@ class EpochResult(Record):
     """One epoch of retraining; the evaluation is on validation data."""
 
     epoch: int
-    """From 0; -1 is the network right after thinning."""
+    """From 0; -1 is the network before retraining: thinned, its batch normalisation recalibrated."""
     lr: float | None
     training_loss: float | None
     top1: float
     top5: float
     loss: float
     duration_s: float
+    images_per_s: float | None = None
+    """Of training alone, the evaluation left out."""
 
 
 class Scores(_Quality):
@@ -275,6 +277,8 @@ class Compressed(Record):
     checkpoint: str
     """Artifact key of the safetensors file."""
     epochs: tuple[EpochResult, ...]
+    top1_before_recalibration: float | None = None
+    """Right after thinning; None of a network whose batch normalisation was not recalibrated."""
     validation: Scores
     seconds: dict[str, float]
     """Phase -> time."""

@@ -1,4 +1,4 @@
-"""How long each phase of some work took."""
+"""How long the phases of some work took."""
 
 from __future__ import annotations
 
