@@ -13,9 +13,9 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from secateur.config import METRICS, Choice, Dataset, ParameterValue, Study, Training, unseen_validation
+from secateur.config import METRICS, Choice, ParameterValue, Study, Training, unseen_validation
 from secateur.config.located import Located
-from secateur.datasets import ImageSet, Splits, data_identity, dataset_stamp, load_splits
+from secateur.datasets import ImageSet, Splits, data_identity, shared_splits
 from secateur.datasets.cache import cache_folder
 from secateur.errors import NotFoundError, ScheduleError, StudyError
 from secateur.export import architecture_signature, export_onnx
@@ -52,9 +52,6 @@ from secateur.training import (
 
 _TRACING = threading.Lock()
 """Channel spaces are traced once, by the first candidate; the others wait for them."""
-
-_LOADING = threading.Lock()
-"""The first candidate loads the images, the others wait for them."""
 
 _IDENTITY_VERSION = 2
 """Part of every cache key: raised when the same inputs come to give other networks."""
@@ -119,8 +116,7 @@ class Workshop:
     @cached_property
     def splits(self) -> Splits:
         """The images."""
-        with _LOADING:
-            return _load_splits(self.study.dataset, dataset_stamp(self.study.dataset))
+        return shared_splits(self.study.dataset)
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -389,11 +385,6 @@ def _before_training(scores: Scores, watch: Stopwatch) -> EpochResult:
         loss=scores.loss,
         duration_s=watch.seconds["prune"],
     )
-
-
-@lru_cache(maxsize=2)
-def _load_splits(dataset: Dataset, stamp: str) -> Splits:  # noqa: ARG001 (a changed folder is loaded anew)
-    return load_splits(dataset)
 
 
 @lru_cache(maxsize=8)

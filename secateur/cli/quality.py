@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from secateur import progress
 from secateur.benchmark import assess, predict
-from secateur.config import Dataset, DeviceProfile, load_study
+from secateur.config import Dataset, DeviceProfile, load_study, unseen_validation
 from secateur.resources import here_or_shipped
 from secateur.results import DeviceQuality
 from secateur.steps.source import is_file_name
@@ -49,8 +49,11 @@ def load_test_images(dataset: str) -> TestImages:
     """
     from secateur.datasets import load_splits
 
-    is_study = is_file_name(dataset)
-    splits = load_splits(load_study(here_or_shipped(Path(dataset))).dataset if is_study else Dataset(name=dataset))
+    if is_file_name(dataset):  # what it validates on, it does not test on
+        images = unseen_validation(load_study(here_or_shipped(Path(dataset))))[0].dataset
+    else:
+        images = Dataset(name=dataset)
+    splits = load_splits(images)
     progress.message(f"evaluating on the {len(splits.test)} test images of {dataset}: choose nothing by the result.")
     images_NHWC = splits.test.images_NHWC.numpy().astype(np.float32) / 255
     mean_C, std_C = np.array(splits.normalize.mean, np.float32), np.array(splits.normalize.std, np.float32)

@@ -2,9 +2,9 @@
 
 from secateur.config.constraints import Constraint
 from secateur.config.device import DeviceProfile, load_device
+from secateur.config.metrics import METRICS
 from secateur.config.provenance import unseen_validation
 from secateur.config.study import (
-    METRICS,
     Budget,
     Choice,
     Dataset,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 
 import torch
 
@@ -22,6 +24,8 @@ _READERS = {
     "cifar10": ("secateur.datasets.cifar", "read_cifar"),
     "cifar100": ("secateur.datasets.cifar", "read_cifar"),
 }
+_LOADING = threading.Lock()
+"""The first who asks loads the images, the others wait for them."""
 _FORMS = ("imagefolder:PATH", "python:package.module:function")
 
 
@@ -51,13 +55,20 @@ def load_splits(dataset: Dataset) -> Splits:
     return splits if dataset.normalize is None else replace(splits, normalize=dataset.normalize)
 
 
-def dataset_stamp(dataset: Dataset) -> str:
-    """Return what changes when the files of an image folder do; of other datasets it is always the same.
+def shared_splits(dataset: Dataset) -> Splits:
+    """Return what `load_splits` does, from memory where it was loaded before and its files have not changed.
 
     Raises:
-        DatasetError: Its folders are absent.
+        DatasetError: See `load_splits`.
     """
-    return listing_digest(dataset) if dataset.name.startswith("imagefolder:") else ""
+    check_dataset(dataset)
+    with _LOADING:
+        return _load_splits(dataset, listing_digest(dataset) if dataset.name.startswith("imagefolder:") else "")
+
+
+@lru_cache(maxsize=2)
+def _load_splits(dataset: Dataset, stamp: str) -> Splits:  # noqa: ARG001 (a changed folder is loaded anew)
+    return load_splits(dataset)
 
 
 def _check_classes(splits: Splits, name: str) -> None:

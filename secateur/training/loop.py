@@ -20,7 +20,7 @@ from secateur.errors import InputError, TrainingError
 from secateur.training.batches import Batches, Images, Normalization
 from secateur.training.callbacks import Callbacks
 from secateur.training.checkpoint import read_checkpoint, write_checkpoint
-from secateur.training.evaluation import evaluate
+from secateur.training.evaluation import check_device, evaluate
 from secateur.training.losses import Criterion
 from secateur.training.optimization import WeightAverage, follow_parameters, learning_rate, make_optimizer
 from secateur.training.outcomes import Evaluation, TrainedEpoch, TrainingResult
@@ -61,10 +61,11 @@ def train(
 
     Raises:
         InputError: There is a teacher but no `distillation_weight`, or the other way round; or the checkpoint belongs
-            to another training.
+            to another training; or the GPU that is asked for is not there.
         TrainingError: The loss became NaN or infinite (names epoch and learning rate); the memory does not suffice for
             one image; the checkpoint cannot be read.
     """
+    check_device(settings.device)
     if (teacher is None) != (settings.distillation_weight == 0):
         raise InputError(
             f"distillation_weight is {settings.distillation_weight:g}, and there is {'no' if teacher is None else 'a'}"

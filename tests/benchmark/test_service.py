@@ -73,16 +73,16 @@ def test_models_of_a_service_are_compared_as_any(
 
 
 def test_a_services_statistics_tell_its_own_time_from_the_networks(
-    server: V2Server, cloud: DeviceProfile, wide_net: Path
+    server: V2Server, cloud: DeviceProfile, small_net: Path
 ) -> None:
-    server.keeps_statistics, server.delay_s = True, 0.03
-    [outcome] = measure([wide_net], wide_net, cloud)
+    server.keeps_statistics, server.delay_s = True, 0.1
+    [outcome] = measure([small_net], small_net, cloud)
     report = report_of(outcome)
     assert report.network is not None
     assert report.network.source == "statistics"
-    assert report.network.latency_ms > 30  # the delay is not in the statistics
+    assert report.network.latency_ms > 100  # the delay is not in the statistics
     assert report.latency_ms is not None
-    assert 0 < report.latency_ms < report.total_latency_ms.p50 - 30
+    assert 0 < report.latency_ms < 100 < report.total_latency_ms.p50
     assert [layer.name for layer in report.layers] == ["queue", "compute_input", "compute_infer", "compute_output"]
 
 
@@ -160,7 +160,7 @@ def test_what_is_no_service_is_told(server: V2Server, cloud: DeviceProfile) -> N
 def test_a_service_is_measured_by_one_at_a_time(cloud: DeviceProfile, small_net: Path, tmp_path: Path) -> None:
     measure([small_net], small_net, cloud)
     locks = [path.name for path in (tmp_path / f"secateur-{os.getuid()}").iterdir()]
-    assert locks == [f"http___{cloud.url.removeprefix('http://').replace(':', '_')}.lock"]
+    assert f"http___{cloud.url.removeprefix('http://').replace(':', '_')}.lock" in locks
 
 
 def test_the_command_line_tells_the_networks_share_and_the_stream(
