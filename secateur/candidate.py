@@ -21,6 +21,7 @@ from secateur.errors import NotFoundError, ScheduleError, StudyError
 from secateur.export import architecture_signature, export_onnx
 from secateur.identity import digest_of, digest_of_state, digest_of_tensor, what_acts_later
 from secateur.models import create_model, load_weights
+from secateur.outcomes import before_training, epochs_of, scores_of
 from secateur.pruning import ScheduleEngine
 from secateur.references import resolve
 from secateur.results import Compressed, EpochResult, KeptFilters, Scores, TestScores
@@ -40,7 +41,6 @@ from secateur.thinning import (
 from secateur.training import (
     Callbacks,
     Device,
-    Evaluation,
     NoCallbacks,
     TrainingResult,
     TrainingSettings,
@@ -161,7 +161,7 @@ class Workshop:
             return self._finish(network, identity, (), validation, watch), False
         with watch.phase("train"):
             result = self._train(module, training, NoCallbacks(), identity)
-        return self._finish(network, identity, _records(result), _scores(result.validation), watch), False
+        return self._finish(network, identity, epochs_of(result), scores_of(result.validation), watch), False
 
     def make_candidate(self, unpruned_key: str, parameters: Mapping[str, ParameterValue]) -> tuple[Compressed, bool]:
         """Prune the unpruned network as `parameters` say, retrain and export it.
@@ -213,12 +213,12 @@ class Workshop:
                 self._recalibrate(dense.module)
             with watch.phase("evaluate"):
                 validation = self._evaluate(dense.module, self.splits.validation)
-        epochs: tuple[EpochResult, ...] = (_before_training(validation, watch),)
+        epochs: tuple[EpochResult, ...] = (before_training(validation, watch.seconds["prune"]),)
         if training.epochs:
             teacher = rebuild(get_object(self.store, unpruned_key)).module if training.distillation else None
             with watch.phase("train"):
                 result = self._train(dense.module, training, engine, identity, teacher)
-            epochs, validation = epochs + _records(result), _scores(result.validation)
+            epochs, validation = epochs + epochs_of(result), scores_of(result.validation)
         network = Network(
             module=dense.module,
             arch=dense.arch,
@@ -273,7 +273,7 @@ class Workshop:
         recalibrate_bn(module, splits.train, splits.normalize, num_images=num_images, device=self.device)
 
     def _evaluate(self, module: nn.Module, images: ImageSet) -> Scores:
-        return _scores(evaluate(module, images, self.splits.normalize, device=self.device))
+        return scores_of(evaluate(module, images, self.splits.normalize, device=self.device))
 
     def _with_others(self, scores: Scores, module: nn.Module, images: ImageSet) -> Scores:
         """Add what the study's own evaluation function says."""
@@ -364,27 +364,6 @@ class Workshop:
 def _checkpoint(identity: str) -> Path:
     """Return where the training of a network leaves its state on this host."""
     return cache_folder() / "training" / Path(identity).with_suffix(".safetensors").name
-
-
-def _scores(evaluation: Evaluation) -> Scores:
-    return Scores(**asdict(evaluation))
-
-
-def _records(result: TrainingResult) -> tuple[EpochResult, ...]:
-    return tuple(EpochResult(**asdict(epoch)) for epoch in result.epochs)
-
-
-def _before_training(scores: Scores, watch: Stopwatch) -> EpochResult:
-    """Write the network before retraining down as epoch -1."""
-    return EpochResult(
-        epoch=-1,
-        lr=None,
-        training_loss=None,
-        top1=scores.top1,
-        top5=scores.top5,
-        loss=scores.loss,
-        duration_s=watch.seconds["prune"],
-    )
 
 
 @lru_cache(maxsize=8)

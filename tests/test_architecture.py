@@ -41,6 +41,7 @@ LAYERS = (
     {"secateur.schedule"},
     {"secateur.thinning"},
     {"secateur.pruning", "secateur.training", "secateur.identity"},
+    {"secateur.outcomes"},
     {"secateur.candidate"},
     {"secateur.steps", "secateur.preflight", "secateur.analysis"},
     {"secateur.cli"},

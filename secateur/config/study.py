@@ -222,10 +222,7 @@ class Training(_Frozen):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.warmup_epochs and self.lr_curve == "schedule":
-            raise PartError(
-                ("warmup_epochs",),
-                "belongs to an lr_curve such as 'cosine'; a compression schedule has warm-ups of its own",
-            )
+            raise PartError(("warmup_epochs",), "belongs to an lr_curve such as 'cosine'; a schedule has its own")
         if self.nesterov and not self.momentum:
             raise PartError(("nesterov",), "needs momentum")
         return self

@@ -1,8 +1,12 @@
-"""A training that can be killed: ``python -m tests.training.killed FOLDER`` writes its final weights there."""
+"""A training that is killed: ``python -m tests.training.killed FOLDER NUM_KILLS`` writes its final weights there."""
 
 from __future__ import annotations
 
+import os
+import random
+import signal
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -81,8 +85,28 @@ def run(folder: Path) -> dict[str, torch.Tensor]:
     return {**model.state_dict(), **kept, "curve": curve}
 
 
+def run_killed(folder: Path, num_kills: int) -> None:
+    """Train in forks of this process, killed at random moments, until the last one may end.
+
+    Forks, since importing takes longer than training. Nothing has been computed in this process: it has one thread.
+    """
+    chance, checkpoint = random.Random(0), folder / "checkpoint.safetensors"
+    while num_kills > 0:
+        child = os.fork()
+        if child == 0:
+            run(folder)
+            os._exit(0)
+        time.sleep(chance.uniform(0.1, 2.0))
+        if os.waitpid(child, os.WNOHANG) == (0, 0):
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            num_kills -= 1
+        else:
+            checkpoint.unlink()  # it was done before it was killed: once more from the beginning
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
-    save_file(run(folder), folder / "partial.safetensors")
-    (folder / "partial.safetensors").rename(folder / "final.safetensors")
+    run_killed(folder, int(sys.argv[2]))
+    save_file(run(folder), folder / "final.safetensors")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from secateur.datasets import ImageSet
 from secateur.errors import InputError, TrainingError
+from secateur.outcomes import scores_of
 from secateur.training import NoCallbacks, TrainingSettings, evaluate, train
 from tests.training.networks import FixedLogits, Unchanged, numbered_images, small_network, some_images
 
@@ -122,6 +123,9 @@ def test_each_class_is_told_as_counting_by_hand_gives(table: tuple[list[list[flo
         assert found == (pytest.approx(sum(own) / len(own)) if own else None)
         assert spared == (pytest.approx(sum(others) / len(others)) if others else None)
     assert sum(map(sum, scores.confusion)) == len(labels)
+    assert scores_of(scores).metrics["min_class_sensitivity"] == 100 * min(
+        s for s in scores.sensitivity if s is not None
+    )
     assert 0 <= scores.calibration_error <= 100
 
 

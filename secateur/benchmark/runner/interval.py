@@ -56,12 +56,13 @@ def bootstrap_medians(values: np.ndarray[Any, Any], rng: np.random.Generator, si
 def hierarchical_interval(processes: list[np.ndarray[Any, Any]], rng: np.random.Generator) -> dict[str, float]:
     """Return the mean of the processes' medians, its 95 % percentile-bootstrap interval and its standard error.
 
-    Two levels are drawn, processes and blocks within each (Kalibera and Jones 2013, Rigorous benchmarking in reasonable
-    time): a compilation is faster or slower than another of the same model, and more blocks do not tell by how much.
-    Draws of P processes vary by (P - 1) / P of what is to be told, so their deviations are widened by the root of its
-    inverse (Davison and Hinkley 1997, Bootstrap methods and their application); the interval, as few processes also
-    misjudge how much they differ, by Student's quantile over the normal one (Hesterberg 2015, What teachers should know
-    about the bootstrap, sec. 4.3). Of one process, only the blocks speak.
+    A compilation is faster or slower than another of the same model, and more blocks do not tell by how much: so
+    processes are drawn (Kalibera and Jones 2013, Rigorous benchmarking in reasonable time), and not the blocks within
+    them, whose noise the processes' medians hold already (Davison and Hinkley 1997, Bootstrap methods and their
+    application, sec. 3.8). Draws of P processes vary by (P - 1) / P of what is to be told, so their deviations are
+    widened by the root of its inverse; the interval, as few processes also misjudge how much they differ, by Student's
+    quantile over the normal one (Hesterberg 2015, What teachers should know about the bootstrap, sec. 4.3). Of one
+    process, the blocks speak.
 
     Args:
         processes: For each process the paired ratios of its blocks, at least one, in any order.
@@ -73,11 +74,8 @@ def hierarchical_interval(processes: list[np.ndarray[Any, Any]], rng: np.random.
     if num_processes == 1:
         draws = bootstrap_medians(processes[0], rng, NUM_RESAMPLES)
     else:
-        noise = np.stack([bootstrap_medians(ratios, rng, NUM_RESAMPLES) for ratios in processes])  # P x resamples
-        noise -= medians[:, None]
-        chosen = rng.integers(num_processes, size=noise.shape)
-        widened = estimate + (medians - estimate) * math.sqrt(num_processes / (num_processes - 1))
-        draws = (widened[chosen] + np.take_along_axis(noise, chosen, axis=0)).mean(axis=0)
+        chosen = rng.integers(num_processes, size=(NUM_RESAMPLES, num_processes))
+        draws = estimate + (medians[chosen].mean(axis=1) - estimate) * math.sqrt(num_processes / (num_processes - 1))
     wider = draws if num_processes == 1 else estimate + student_factor(num_processes - 1) * (draws - estimate)
     low, high = np.percentile(wider, [2.5, 97.5])
     return {
