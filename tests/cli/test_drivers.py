@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import yaml
 
+from secateur.analysis import roofline
 from secateur.findings import Explanation, Staircase
 from tests.cli.conftest import Secateur
 from tests.flows.tiny import NUM_CLASSES, SCHEDULE, SIZE, write_study
@@ -37,7 +39,8 @@ def test_staircase(secateur: Secateur, tmp_path: Path) -> None:
     assert Staircase.model_validate_json(Path(f"{stem}.json").read_text()) == found
 
 
-def test_explain(secateur: Secateur, tmp_path: Path) -> None:
+def test_explain(secateur: Secateur, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roofline, "NUM_RUNS", 1)
     write_study(tmp_path)
     command = ("explain", TINY, "--schedule", "schedule.yaml", *NETWORK)
     typed = secateur(*command, "--json")
@@ -66,4 +69,11 @@ def test_explain_refuses_a_schedule_of_another_network(secateur: Secateur, tmp_p
     typed = secateur("explain", "resnet20_cifar", "--schedule", "schedule.yaml")
     assert typed.code == 2
     assert "is not in resnet20_cifar" in typed.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_staircase_refuses_a_layer_that_is_not_there(secateur: Secateur, tmp_path: Path) -> None:
+    typed = secateur("staircase", TINY, "--layer", "conv2")
+    assert typed.code == 2
+    assert "Did you mean 'conv1'?" in typed.err
     assert not (tmp_path / "runs").exists()
