@@ -113,8 +113,8 @@ def test_tiles_are_found_between_the_counts_measured_first(monkeypatch: pytest.M
     assert [step.latency_ratio for step in found.steps] == pytest.approx([1 / 3, 2 / 3, 1])
     assert len(device.asked) == len(set(device.asked)) == len(found.points) < 20
     assert headline(found) == (
-        "Worth having of 0's 96 filters: 40, 80, 96; with any other number, more would cost nothing."
-        " With 40, the network takes 0.333 of its time."
+        "Worth having of 0's 96 filters: 40, 80, 96; beside any other number, there is a larger one that costs no more,"
+        " within the error. With 40, the network takes 0.333 of its time."
     )
 
 
@@ -192,6 +192,9 @@ def test_without_steps_nothing_is_worth_removing(monkeypatch: pytest.MonkeyPatch
     found = measure(TINY, "conv1", MemoryStore())
     assert [point.num_kept for point in found.allowed] == [8]
     assert headline(found).startswith("No number of filters of conv1 (+2) is faster than all 8")
+    noisy = [point.model_copy(update={"is_noisy": True}) for point in found.points[:3]]
+    found = found.model_copy(update={"points": (*noisy, *found.points[3:])})
+    assert headline(found).endswith("3 of 8 points are noisy: a quiet machine may tell more steps apart.")
 
 
 def test_where_more_filters_are_faster_fewer_are_not_worth_having() -> None:
