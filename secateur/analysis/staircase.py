@@ -110,8 +110,8 @@ def measure_staircase(
 ) -> Staircase:
     """Measure a network with ever fewer filters in one structure.
 
-    Every figure is kept in the store as soon as it is known. Between two numbers of filters where latency jumps, those
-    in the middle are measured until the jump is found.
+    Every figure that is not noisy is kept in the store as soon as it is known. Between two numbers of filters where
+    latency jumps, those in the middle are measured until the jump is found.
 
     Args:
         structure: Which filters.
@@ -246,7 +246,8 @@ class _Probe:
         files = {count: export_onnx(module, size, opset=opset, num_checks=0) for count, module in networks.items()}
         reports = measure_together(files, self.unpruned, self.profile)
         for count, report in reports.items():
-            put_json(self.store, self._key(count), report.model_dump(mode="json"))
+            if not report.is_noisy:  # what was noisy once deserves another chance
+                put_json(self.store, self._key(count), report.model_dump(mode="json"))
         return reports
 
     def _known(self, count: int) -> LatencyReport | None:

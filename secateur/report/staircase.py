@@ -31,8 +31,8 @@ def headline(staircase: Staircase) -> str:
 def _finding(staircase: Staircase) -> str:
     if len(staircase.allowed) < 2:
         return (
-            f"No number of filters of {staircase.name} is faster than all {staircase.num_filters}: within the"
-            " measurement's error, latency does not depend on it."
+            f"No number of filters of {staircase.name} is faster than all {staircase.num_filters}, as far as"
+            " this measurement can tell."
         )
     counts = ", ".join(str(point.num_kept) for point in staircase.allowed)
     fastest = next(step for step in staircase.steps if step.is_worthwhile)

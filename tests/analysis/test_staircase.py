@@ -53,8 +53,9 @@ def wide(num_classes: int) -> nn.Module:
 class TiledDevice:
     """Instead of the runner: latency is the number of tiles that the first convolution's filters fill."""
 
-    def __init__(self, tile: int, monkeypatch: pytest.MonkeyPatch, largest: int = 0) -> None:
+    def __init__(self, tile: int, monkeypatch: pytest.MonkeyPatch, *, largest: int = 0, is_noisy: bool = False) -> None:
         self.asked: list[int] = []
+        self._is_noisy = is_noisy
         self._tile, self._largest = tile, largest
         monkeypatch.setattr(benchmark, "measure", self._measure)
         monkeypatch.setattr(benchmark, "describe", lambda _: make_device())
@@ -69,7 +70,7 @@ class TiledDevice:
         num_tiles = math.ceil(_first_filters(reference) / self._tile)
         return [
             MeasurementError("too large") if 0 < self._largest < count
-            else make_latency(math.ceil(count / self._tile) / num_tiles, half_width=0.001)
+            else make_latency(math.ceil(count / self._tile) / num_tiles, half_width=0.001, is_noisy=self._is_noisy)
             for count in counts
         ]  # fmt: skip
 
@@ -130,6 +131,15 @@ def test_what_was_measured_is_not_measured_again(monkeypatch: pytest.MonkeyPatch
     again = TiledDevice(CLIFF, monkeypatch)
     assert measure(WIDE, "0", store, step=8) == found
     assert again.asked == []
+
+
+def test_what_was_noisy_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    TiledDevice(4, monkeypatch, is_noisy=True)
+    assert all(point.is_noisy for point in measure(TINY, "conv1", store).points)
+    device = TiledDevice(4, monkeypatch)
+    assert not any(point.is_noisy for point in measure(TINY, "conv1", store).points)
+    assert sorted(device.asked) == list(range(1, 9))
 
 
 def make_staircase(*layers: str, ratios: Mapping[int, float]) -> Staircase:
