@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,16 +13,19 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from secateur.config import METRICS, Choice, Dataset, ParameterValue, Study, Training
+from secateur.config import METRICS, Choice, Dataset, ParameterValue, Study, Training, unseen_validation
 from secateur.config.located import Located
-from secateur.datasets import ImageSet, Splits, data_identity, load_splits
+from secateur.datasets import ImageSet, Splits, data_identity, dataset_stamp, load_splits
+from secateur.datasets.cache import cache_folder
 from secateur.errors import NotFoundError, ScheduleError, StudyError
 from secateur.export import architecture_signature, export_onnx
+from secateur.identity import digest_of, digest_of_state, digest_of_tensor, what_acts_later
 from secateur.models import create_model, load_weights
 from secateur.pruning import ScheduleEngine
 from secateur.references import resolve
 from secateur.results import Compressed, EpochResult, KeptFilters, Scores, TestScores
 from secateur.schedule import Schedule, check_fit, load_schedule, parse_schedule
+from secateur.stopwatch import Stopwatch
 from secateur.store import Store, get_json, get_object, put_json, put_object
 from secateur.thinning import (
     ChannelSpace,
@@ -38,14 +37,18 @@ from secateur.thinning import (
     trace_channel_spaces,
     unpruned,
 )
-from secateur.training import TrainingResult, TrainingSettings, evaluate, fastest_precision, train
-from secateur.training.settings import Device
-
-_COSINE = {
-    "lr_schedulers": {"cosine": {"class": "CosineAnnealingLR"}},
-    "policies": [{"lr_scheduler": {"instance_name": "cosine"}, "starting_epoch": 0, "frequency": 1}],
-}
-"""How the unpruned network's learning rate falls, as a schedule; its length is filled in."""
+from secateur.training import (
+    Callbacks,
+    Device,
+    Evaluation,
+    NoCallbacks,
+    TrainingResult,
+    TrainingSettings,
+    evaluate,
+    fastest_precision,
+    recalibrate_bn,
+    train,
+)
 
 _TRACING = threading.Lock()
 """Channel spaces are traced once, by the first candidate; the others wait for them."""
@@ -53,7 +56,7 @@ _TRACING = threading.Lock()
 _LOADING = threading.Lock()
 """The first candidate loads the images, the others wait for them."""
 
-_IDENTITY_VERSION = 1
+_IDENTITY_VERSION = 2
 """Part of every cache key: raised when the same inputs come to give other networks."""
 
 
@@ -69,7 +72,7 @@ def schedule_of(study: Study) -> Schedule:
 
 
 def check_study(study: Study) -> Study:
-    """Check all that can be checked without computing anything, and write the schedule out in the study.
+    """Check all that can be checked without computing anything; write schedule and validation out in the study.
 
     Raises:
         InputError: With every problem found at the first step that has some.
@@ -83,9 +86,14 @@ def check_study(study: Study) -> Study:
                 schedule.with_parameters({name: value})
             except ScheduleError as exc:
                 problems += [f"search.parameters: {problem}" for problem in exc.problems]
+    if study.training.lr_curve != "schedule" and (rates := schedule.of_kind("lr_scheduler")):
+        problems.append(
+            f"training.lr_curve: {study.training.lr_curve!r} sets learning rates, and so does the schedule"
+            f" ({rates[0].place}). Leave one of them out."
+        )
     if problems:
         raise StudyError(*dict.fromkeys(problems))
-    return study.model_copy(update={"schedule": dict(schedule.document)})
+    return unseen_validation(study)[0].model_copy(update={"schedule": dict(schedule.document)})
 
 
 def check_against_model(study: Study, num_classes: int = 10) -> None:
@@ -99,34 +107,20 @@ def check_against_model(study: Study, num_classes: int = 10) -> None:
     check_fit(schedule_of(study), shapes, study.model, study.training.epochs)
 
 
-@dataclass
-class Stopwatch:
-    """Seconds spent in each phase."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Add the time spent in the context to phase `name`."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
-
-
 @dataclass(frozen=True, kw_only=True)
 class Workshop:
     """All that candidates of one study are made with."""
 
     study: Study
     store: Store
+    gate: Callable[[bytes], None] = lambda content: None  # noqa: ARG005
+    """Raises an ExportError at an ONNX file that is of no use."""
 
     @cached_property
     def splits(self) -> Splits:
         """The images."""
         with _LOADING:
-            return _load_splits(self.study.dataset)
+            return _load_splits(self.study.dataset, dataset_stamp(self.study.dataset))
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -159,9 +153,9 @@ class Workshop:
         module = create_model(study.model, self.splits.num_classes)
         if study.weights is not None:
             load_weights(module, study.weights)
-        origin = _digest_of_state(module)
+        origin = digest_of_state(module)
         training = None if study.weights is not None else study.baseline
-        identity = self._identity(origin, {} if training is None else training.model_dump(), {})
+        identity = self._identity(origin, None if training is None else self._settings(training), {})
         if (earlier := self._reuse(identity)) is not None:
             return earlier, True
         network = unpruned(module, study.model, self.splits.num_classes)
@@ -169,12 +163,9 @@ class Workshop:
             with watch.phase("evaluate"):
                 validation = self._evaluate(module, self.splits.validation)
             return self._finish(network, identity, (), validation, watch), False
-        engine = ScheduleEngine(
-            module, _cosine(training.epochs), self.example_NCHW, base_lr=training.lr, num_epochs=training.epochs
-        )
         with watch.phase("train"):
-            result = self._train(module, training, engine)
-        return self._finish(network, identity, result.epochs, result.validation, watch), False
+            result = self._train(module, training, NoCallbacks(), identity)
+        return self._finish(network, identity, _records(result), _scores(result.validation), watch), False
 
     def make_candidate(self, unpruned_key: str, parameters: Mapping[str, ParameterValue]) -> tuple[Compressed, bool]:
         """Prune the unpruned network as `parameters` say, retrain and export it.
@@ -206,19 +197,32 @@ class Workshop:
                 skip_unprunable=self.study.skip_unprunable,
             )
             engine.prune_before_training()
-        settings = training.model_dump() if training.epochs else {}
-        masks = {name: _digest_of(mask) for name, mask in engine.masks.items()}
-        pruning = {"kept": engine.kept, "masked": masks, "later": _later(schedule, training)}
-        identity = self._identity(unpruned_key, settings, pruning)
+        masks = {name: digest_of_tensor(mask) for name, mask in engine.masks.items()}
+        pruning = {
+            "kept": engine.kept,
+            "masked": masks,
+            "later": what_acts_later(schedule, training.epochs),
+            "recalibration_images": training.recalibration_images,
+        }
+        identity = self._identity(unpruned_key, self._settings(training) if training.epochs else None, pruning)
         if (earlier := self._reuse(identity)) is not None:
             return earlier, True
+        is_pruned = bool(masks) or engine.kept != dense.kept
         with watch.phase("evaluate"):
             validation = self._evaluate(dense.module, self.splits.validation)
-            epochs: tuple[EpochResult, ...] = (_before_training(validation, watch),)
+        top1_before_recalibration = None
+        if is_pruned and training.recalibration_images:
+            top1_before_recalibration = validation.top1
+            with watch.phase("recalibrate"):
+                self._recalibrate(dense.module)
+            with watch.phase("evaluate"):
+                validation = self._evaluate(dense.module, self.splits.validation)
+        epochs: tuple[EpochResult, ...] = (_before_training(validation, watch),)
         if training.epochs:
+            teacher = rebuild(get_object(self.store, unpruned_key)).module if training.distillation else None
             with watch.phase("train"):
-                result = self._train(dense.module, training, engine)
-            epochs, validation = epochs + result.epochs, result.validation
+                result = self._train(dense.module, training, engine, identity, teacher)
+            epochs, validation = epochs + _records(result), _scores(result.validation)
         network = Network(
             module=dense.module,
             arch=dense.arch,
@@ -226,7 +230,7 @@ class Workshop:
             kept=engine.kept,
             removed_blocks=engine.removed_blocks,
         )
-        return self._finish(network, identity, epochs, validation, watch), False
+        return self._finish(network, identity, epochs, validation, watch, top1_before_recalibration), False
 
     def test(self, checkpoint: str, now: str) -> TestScores:
         """Evaluate a network on test data, which only finalists and baselines may see; the access is noted."""
@@ -234,24 +238,46 @@ class Workshop:
         scores = self._with_others(self._evaluate(module, images), module, images)
         return TestScores(**scores.model_dump(), accessed_at=(now,))
 
-    def _train(self, module: nn.Module, training: Training, engine: ScheduleEngine) -> TrainingResult:
-        settings = TrainingSettings(
-            epochs=training.epochs,
-            lr=training.lr,
-            batch_size=training.batch_size,
-            momentum=training.momentum,
-            weight_decay=training.weight_decay,
+    def _train(
+        self,
+        module: nn.Module,
+        training: Training,
+        callbacks: Callbacks,
+        identity: str,
+        teacher: nn.Module | None = None,
+    ) -> TrainingResult:
+        self._export(module, num_checks=0)  # what the gate refuses is not worth training
+        splits = self.splits
+        return train(
+            module,
+            splits.train,
+            splits.validation,
+            self._settings(training),
+            callbacks,
+            normalize=splits.normalize,
+            teacher=teacher,
+            checkpoint=_checkpoint(identity),
+        )
+
+    def _settings(self, training: Training) -> TrainingSettings:
+        return TrainingSettings(
+            **training.model_dump(
+                exclude={"augment", "distillation", "distillation_weight", "precision", "recalibration_images"}
+            ),
+            distillation_weight=training.distillation_weight if training.distillation else 0.0,
             max_shift=4 if training.augment else 0,
             flip=training.augment and self.splits.is_flippable,
             seed=self.study.search.seed,
             device=self.device,
-            precision=fastest_precision(self.device),
+            precision=training.precision or fastest_precision(self.device),
         )
-        splits = self.splits
-        return train(module, splits.train, splits.validation, settings, engine, normalize=splits.normalize)
+
+    def _recalibrate(self, module: nn.Module) -> None:
+        splits, num_images = self.splits, self.study.training.recalibration_images
+        recalibrate_bn(module, splits.train, splits.normalize, num_images=num_images, device=self.device)
 
     def _evaluate(self, module: nn.Module, images: ImageSet) -> Scores:
-        return evaluate(module, images, self.splits.normalize, device=self.device)
+        return _scores(evaluate(module, images, self.splits.normalize, device=self.device))
 
     def _with_others(self, scores: Scores, module: nn.Module, images: ImageSet) -> Scores:
         """Add what the study's own evaluation function says."""
@@ -277,14 +303,14 @@ class Workshop:
         epochs: tuple[EpochResult, ...],
         validation: Scores,
         watch: Stopwatch,
+        top1_before_recalibration: float | None = None,
     ) -> Compressed:
         """Export and store; the last write makes the result known to equal candidates."""
         module = network.module.eval()
         with watch.phase("evaluate"):
             validation = self._with_others(validation, module, self.splits.validation)
-        module.cpu()
         with watch.phase("export"):
-            content = export_onnx(module, self.splits.input_size, opset=self.study.device.onnx_opset)
+            content = self._export(module)
         with watch.phase("store"):
             onnx, checkpoint = put_object(self.store, content), put_object(self.store, save_network(network))
         compressed = Compressed(
@@ -299,37 +325,61 @@ class Workshop:
             onnx=onnx,
             checkpoint=checkpoint,
             epochs=epochs,
-            validation=validation,
+            top1_before_recalibration=top1_before_recalibration,
+            validation=validation.model_copy(update={"confusion": None}),
             seconds=watch.seconds,
         )
         put_json(self.store, identity, compressed.model_dump(mode="json"))
+        _checkpoint(identity).unlink(missing_ok=True)
         return compressed
 
-    def _identity(self, origin: str, training: Mapping[str, Any], pruning: Mapping[str, Any]) -> str:
+    def _export(self, module: nn.Module, *, num_checks: int = 2) -> bytes:
+        """Export a network, and have it pass the gate."""
+        opset = self.study.device.onnx_opset
+        content = export_onnx(module.cpu(), self.splits.input_size, opset=opset, num_checks=num_checks)
+        self.gate(content)
+        return content
+
+    def _identity(self, origin: str, training: TrainingSettings | None, pruning: Mapping[str, Any]) -> str:
         """Return the cache key of a network: what it is made of, how, on which data, with which seed."""
         parts = {
             "version": _IDENTITY_VERSION,
             "model": self.study.model,
             "origin": origin,
             "data": data_identity(self.splits),
-            "training": training,
+            "training": None if training is None else asdict(training),
             "pruning": pruning,
             "seed": self.study.search.seed,
             "evaluation": self.study.evaluation,
             "device": self.device,
             "onnx_opset": self.study.device.onnx_opset,
         }
-        return f"cache/compressed/{_digest(parts)}.json"
+        return f"cache/compressed/{digest_of(parts)}.json"
 
     def _reuse(self, identity: str) -> Compressed | None:
         try:
-            return Compressed.model_validate(get_json(self.store, identity))
+            compressed = Compressed.model_validate(get_json(self.store, identity))
         except NotFoundError:
             return None
+        self.gate(get_object(self.store, compressed.onnx))  # it may have been made for another device
+        return compressed
+
+
+def _checkpoint(identity: str) -> Path:
+    """Return where the training of a network leaves its state on this host."""
+    return cache_folder() / "training" / Path(identity).with_suffix(".safetensors").name
+
+
+def _scores(evaluation: Evaluation) -> Scores:
+    return Scores(**asdict(evaluation))
+
+
+def _records(result: TrainingResult) -> tuple[EpochResult, ...]:
+    return tuple(EpochResult(**asdict(epoch)) for epoch in result.epochs)
 
 
 def _before_training(scores: Scores, watch: Stopwatch) -> EpochResult:
-    """Write the network right after thinning down as epoch -1."""
+    """Write the network before retraining down as epoch -1."""
     return EpochResult(
         epoch=-1,
         lr=None,
@@ -342,7 +392,7 @@ def _before_training(scores: Scores, watch: Stopwatch) -> EpochResult:
 
 
 @lru_cache(maxsize=2)
-def _load_splits(dataset: Dataset) -> Splits:
+def _load_splits(dataset: Dataset, stamp: str) -> Splits:  # noqa: ARG001 (a changed folder is loaded anew)
     return load_splits(dataset)
 
 
@@ -357,38 +407,3 @@ def _num_filters(model: str, num_classes: int) -> dict[str, int]:
     """Return the filters of every convolution before pruning."""
     dense = create_model(model, num_classes)
     return {name: m.out_channels for name, m in dense.named_modules() if isinstance(m, nn.Conv2d)}
-
-
-def _later(schedule: Schedule, training: Training) -> Any:
-    """Return what of a schedule can still matter after the first minibatch."""
-    for policy in schedule.policies:
-        # A regularizer, and most options of a pruner, act in every minibatch.
-        acts_later = policy.entry.kind == "regularizer" or policy.options.model_fields_set
-        epochs = range(0 if acts_later else 1, training.epochs)
-        if policy.entry.kind != "lr_scheduler" and policy.acts_within(epochs):
-            return schedule.document
-    rates = schedule.of_kind("lr_scheduler") if training.epochs > 1 else []
-    return [(p.entry.class_name, p.entry.arguments, [e for e in p.epochs if e < training.epochs]) for p in rates]
-
-
-def _cosine(epochs: int) -> Schedule:
-    document = json.loads(json.dumps(_COSINE))
-    document["lr_schedulers"]["cosine"]["T_max"] = max(epochs, 1)
-    document["policies"][0]["ending_epoch"] = max(epochs, 1)
-    return parse_schedule(Located(value=document, source="the baseline's schedule"))
-
-
-def _digest_of(mask: Tensor) -> str:
-    return hashlib.sha256(mask.cpu().contiguous().numpy().tobytes()).hexdigest()
-
-
-def _digest_of_state(module: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _digest(parts: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

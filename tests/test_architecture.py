@@ -17,9 +17,12 @@ BOTTOM = {
     "secateur.errors",
     "secateur.config",
     "secateur.results",
+    "secateur.confusion",
     "secateur.findings",
     "secateur.progress",
     "secateur.resources",
+    "secateur.sensitivity_results",
+    "secateur.turns",
 }
 ISLANDS = {
     "secateur.export": BOTTOM,
@@ -33,11 +36,11 @@ ISLANDS = {
 
 LAYERS = (
     {"secateur.errors"},
-    BOTTOM - {"secateur.errors"} | {"secateur.references"},
+    BOTTOM - {"secateur.errors"} | {"secateur.references", "secateur.stopwatch"},
     {"secateur.methods", "secateur.models", "secateur.datasets"},
     {"secateur.schedule"},
     {"secateur.thinning"},
-    {"secateur.pruning", "secateur.training"},
+    {"secateur.pruning", "secateur.training", "secateur.identity"},
     {"secateur.candidate"},
     {"secateur.steps", "secateur.preflight", "secateur.analysis"},
     {"secateur.cli"},
@@ -213,3 +216,14 @@ def test_the_runner_needs_nothing_of_ours() -> None:
     """It runs under any Python that has numpy and OpenVINO."""
     runner = "secateur.benchmark.runner"
     assert breaches((module for module in SOURCES if is_within(module, [runner])), {runner}) == []
+
+
+def test_a_host_that_only_trains_needs_four_libraries() -> None:
+    """An air-gapped GPU host has torch (which brings typing_extensions), torchvision, numpy and safetensors."""
+    installed = {name.partition(".")[0] for names in map(imports_of, SOURCES) for name in names}
+    four = {"torch", "torchvision", "numpy", "safetensors"}
+    absent = installed - sys.stdlib_module_names - four - {"secateur", "tasks", "flows", "typing_extensions"}
+    assert {"pydantic", "yaml", "prefect"} <= absent
+    code = BLOCKED.format(absent=absent, modules=["secateur.training"])
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert result.returncode == 0, result.stderr

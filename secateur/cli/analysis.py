@@ -17,7 +17,7 @@ from secateur.cli.out_folder import write_files
 from secateur.cli.output import print_json, print_table, say
 from secateur.cli.studies import RUNS
 from secateur.report.sensitivity import headline, render_csv, render_html, render_png
-from secateur.results import Sensitivity
+from secateur.sensitivity_results import Sensitivity
 from secateur.store import open_store
 
 _NUM_REASONS = 5

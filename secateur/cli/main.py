@@ -149,6 +149,9 @@ def prune(
     weights: Annotated[Path | None, typer.Option(help="safetensors, npz or pt; absent: random weights.")] = None,
     num_classes: Annotated[int | None, typer.Option(min=2, help="By default what the weights have.")] = None,
     input_size: ImageSize = None,
+    device: Annotated[
+        str | None, typer.Option(help="Export for this device profile, if the device has the network's operations.")
+    ] = None,
     skip_unprunable: Annotated[
         bool, typer.Option("--skip-unprunable", help="Leave layers alone that cannot be thinned safely.")
     ] = False,
@@ -157,7 +160,7 @@ def prune(
     """Prune one network as a schedule says, and export it; nothing is trained."""
     from secateur.cli.prune import prune as run
 
-    run(model, schedule, out, weights, num_classes, input_size, skip_unprunable=skip_unprunable, as_json=json)
+    run(model, schedule, out, weights, num_classes, input_size, device, skip_unprunable=skip_unprunable, as_json=json)
 
 
 @app.command()
@@ -271,7 +274,10 @@ def benchmark(
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Evaluate on its test images, too: cifar10, imagefolder:PATH, ..."),
+        typer.Option(
+            metavar="NAME",
+            help="Evaluate on its test images, too: cifar10, imagefolder:PATH, ...; or a study's file, for its images.",
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
