@@ -23,7 +23,7 @@ from secateur.results import Layer
 _COPY_SIZES = (64, 128, 256, 512, 1024, 2048)
 """Height and width of three channels: in f32, 0.1 to 101 MB read and written."""
 _CONVOLUTION_SIZE, _NUM_CHANNELS = 32, 256
-_NUM_RUNS = 5
+NUM_RUNS = 5
 _COUNTERS_ONLY = {"num_processes": 1, "min_rounds": 5, "max_duration_s": 0.1, "target_half_width": 1e9}
 """Of these runs, nothing but the device's counters is wanted."""
 _WIDTHS = {"64": 8, "32": 4, "16": 2, "8": 1}
@@ -56,7 +56,7 @@ def operation_times(networks: Mapping[str, bytes], profile: DeviceProfile) -> di
     """
     first = next(iter(networks.values()))
     shortest: dict[str, dict[str, Layer]] = {name: {} for name in networks}
-    for _ in range(_NUM_RUNS):
+    for _ in range(NUM_RUNS):
         for name, report in measure_together(networks, first, profile.model_copy(update=_COUNTERS_ONLY)).items():
             # What takes less than the counter's resolution is told of in some runs only.
             for operation in report.layers:
@@ -74,7 +74,8 @@ def layer_runs(onnx: bytes, operations: Iterable[Layer], precision: str) -> dict
         precision: The device's, for kernels that do not say theirs.
 
     Returns:
-        Module name -> its run, in the network's order; what the device fused with another layer is not there.
+        Module name -> its run, in the network's order; without those that the device fused with another layer, or ran
+        in less time than its counters tell.
     """
     by_name = {operation.name: operation for operation in operations}
     runs = {}

@@ -65,70 +65,74 @@ def counts_to_measure(num_filters: int, step: int | None = None) -> tuple[int, .
     return tuple(sorted({*range(step, num_filters + 1, step), num_filters}))
 
 
-def find_unit(module: nn.Module, spaces: Sequence[ChannelSpace], layer: str, model: str) -> Unit:
-    """Return the convolutions that lose filters together with `layer`.
+@dataclass(frozen=True, kw_only=True)
+class Structure:
+    """Convolutions that lose filters together, in their network."""
 
-    Raises:
-        InputError: There is no such layer, or it can lose none on its own.
-    """
-    units = find_units(module, spaces)
-    if (unit := next((unit for unit in units if layer in unit.layers), None)) is not None:
-        return unit
-    if (reason := unprunable(spaces, "filters").get(layer)) is not None:
-        raise InputError(f"--layer {layer}: it cannot lose filters: {reason}.")
-    known = [name for unit in units for name in unit.layers]
-    if layer in dict(module.named_modules()):
-        problem = "is no convolution that loses filters of its own"
-    else:
-        problem = f"is not in {model}"
-    raise InputError(f"--layer {layer}: {layer!r} {problem}.{did_you_mean(layer, known)}")
+    model: str
+    module: nn.Module
+    """With random weights: latency is a matter of shape."""
+    example_NCHW: Tensor
+    spaces: tuple[ChannelSpace, ...]
+    unit: Unit
 
 
-def measure_staircase(
-    model: str,
-    layer: str,
-    profile: DeviceProfile,
-    store: Store,
-    *,
-    num_classes: int,
-    input_size: int,
-    step: int | None = None,
-) -> Staircase:
-    """Measure a network with ever fewer filters in one layer (and in those that share its channels).
-
-    The weights are random: latency is a matter of shape. Every figure is kept in the store as soon as it is known.
-    Between two numbers of filters where latency jumps, those in the middle are measured until the jump is found.
+def find_structure(model: str, layer: str, num_classes: int, input_size: int) -> Structure:
+    """Return the convolutions of a model that lose filters together with `layer`.
 
     Args:
         model: As in a study.
         layer: A convolution, by module name.
-        profile: The device, and how it is timed.
-        store: Of what was measured.
         num_classes: Of the model.
         input_size: Height and width of its images, in pixels.
-        step: See `counts_to_measure`.
 
     Raises:
-        InputError: There is no such model or layer, or the layer cannot lose filters.
+        InputError: There is no such model or layer, or the layer can lose no filters of its own.
         ThinningError: The network cannot be traced.
-        MeasurementError: The runner failed, or a network could not be measured.
     """
     torch.manual_seed(0)
     module = create_model(model, num_classes).eval()
     example_NCHW = torch.zeros(1, 3, input_size, input_size)
     spaces = trace_channel_spaces(module, example_NCHW)
+    units = find_units(module, spaces)
+    if (unit := next((unit for unit in units if layer in unit.layers), None)) is not None:
+        return Structure(model=model, module=module, example_NCHW=example_NCHW, spaces=spaces, unit=unit)
+    if (reason := unprunable(spaces, "filters").get(layer)) is not None:
+        raise InputError(f"--layer {layer}: it cannot lose filters: {reason}.")
+    known = [name for unit in units for name in unit.layers]
+    is_there = layer in dict(module.named_modules())
+    problem = "is no convolution that loses filters of its own" if is_there else f"is not in {model}"
+    raise InputError(f"--layer {layer}: {layer!r} {problem}.{did_you_mean(layer, known)}")
+
+
+def measure_staircase(
+    structure: Structure, profile: DeviceProfile, store: Store, *, step: int | None = None
+) -> Staircase:
+    """Measure a network with ever fewer filters in one structure.
+
+    Every figure that is not noisy is kept in the store as soon as it is known. Between two numbers of filters where
+    latency jumps, those in the middle are measured until the jump is found.
+
+    Args:
+        structure: Which filters.
+        profile: The device, and how it is timed.
+        store: Of what was measured.
+        step: See `counts_to_measure`.
+
+    Raises:
+        ThinningError: The filters cannot be removed.
+        MeasurementError: The runner failed, or a network could not be measured.
+    """
+    unit, input_size = structure.unit, structure.example_NCHW.shape[-1]
     probe = _Probe(
-        module=module,
-        spaces=spaces,
-        unit=find_unit(module, spaces, layer, model),
-        example_NCHW=example_NCHW,
-        unpruned=export_onnx(module, input_size, opset=profile.onnx_opset, num_checks=0),
+        structure=structure,
+        unpruned=export_onnx(structure.module, input_size, opset=profile.onnx_opset, num_checks=0),
         profile=profile,
         device=benchmark.describe(profile),
         store=store,
     )
     points: dict[int, StaircasePoint] = {}
-    wanted: Sequence[int] = counts_to_measure(probe.unit.num_filters, step)
+    wanted: Sequence[int] = counts_to_measure(unit.num_filters, step)
     asked: set[int] = set()
     while wanted:
         points |= probe.points(wanted)
@@ -136,10 +140,10 @@ def measure_staircase(
         steps = find_stairs([points[count] for count in sorted(points)])
         wanted = [count for count in _between(steps) if count not in asked]
     return Staircase(
-        model=model,
+        model=structure.model,
         input_size=input_size,
-        layers=probe.unit.layers,
-        num_filters=probe.unit.num_filters,
+        layers=unit.layers,
+        num_filters=unit.num_filters,
         device=probe.device,
         points=tuple(points[count] for count in sorted(points)),
         steps=steps,
@@ -191,12 +195,9 @@ def study_entry(staircase: Staircase) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Probe:
-    """Measures the network with some of one unit's filters, or remembers."""
+    """Measures the network with some of a structure's filters, or remembers."""
 
-    module: nn.Module
-    spaces: tuple[ChannelSpace, ...]
-    unit: Unit
-    example_NCHW: Tensor
+    structure: Structure
     unpruned: bytes
     """ONNX."""
     profile: DeviceProfile
@@ -210,16 +211,16 @@ class _Probe:
         """
         networks: dict[int, tuple[float, nn.Module]] = {}
         for count in counts:
-            sparsity = sparsity_leaving(count, self.unit.num_filters)
+            sparsity = sparsity_leaving(count, self.structure.unit.num_filters)
             thinned, num_kept = self._thinned(sparsity)
             networks.setdefault(num_kept, (sparsity, thinned))
         reports = {count: report for count in networks if (report := self._known(count)) is not None}
         new = {count: thinned for count, (_, thinned) in networks.items() if count not in reports}
-        with progress.track(f"staircase of {self.unit.layers[0]}", total=len(networks)) as bar:
+        with progress.track(f"staircase of {self.structure.unit.layers[0]}", total=len(networks)) as bar:
             bar.advance(len(reports))
             for batch in _batches(list(new)):
                 reports |= self._measured({count: new[count] for count in batch})
-                bar.advance(len(batch), note=f"{batch[-1]} of {self.unit.num_filters} filters")
+                bar.advance(len(batch), note=f"{batch[-1]} of {self.structure.unit.num_filters} filters")
         return {
             count: StaircasePoint(
                 num_kept=count,
@@ -231,19 +232,22 @@ class _Probe:
         }
 
     def _thinned(self, sparsity: float) -> tuple[nn.Module, int]:
-        module = copy.deepcopy(self.module)
-        schedule = schedule_of(self.unit, sparsity)
-        engine = ScheduleEngine(module, schedule, self.example_NCHW, base_lr=0.1, num_epochs=0, spaces=self.spaces)
+        module = copy.deepcopy(self.structure.module)
+        schedule = schedule_of(self.structure.unit, sparsity)
+        engine = ScheduleEngine(
+            module, schedule, self.structure.example_NCHW, base_lr=0.1, num_epochs=0, spaces=self.structure.spaces
+        )
         engine.prune_before_training()
-        return module.eval(), len(engine.kept[self.unit.layers[0]])
+        return module.eval(), len(engine.kept[self.structure.unit.layers[0]])
 
     def _measured(self, networks: Mapping[int, nn.Module]) -> dict[int, LatencyReport]:
         """Measure networks together, and keep what was found."""
-        size, opset = self.example_NCHW.shape[-1], self.profile.onnx_opset
+        size, opset = self.structure.example_NCHW.shape[-1], self.profile.onnx_opset
         files = {count: export_onnx(module, size, opset=opset, num_checks=0) for count, module in networks.items()}
         reports = measure_together(files, self.unpruned, self.profile)
         for count, report in reports.items():
-            put_json(self.store, self._key(count), report.model_dump(mode="json"))
+            if not report.is_noisy:  # what was noisy once deserves another chance
+                put_json(self.store, self._key(count), report.model_dump(mode="json"))
         return reports
 
     def _known(self, count: int) -> LatencyReport | None:
@@ -256,7 +260,7 @@ class _Probe:
         parts = {
             "version": _IDENTITY_VERSION,
             "unpruned": architecture_signature(self.unpruned),
-            "layers": self.unit.layers,
+            "layers": self.structure.unit.layers,
             "num_kept": count,
             "device": [self.profile.model_dump(), self.device.model_dump()],
         }

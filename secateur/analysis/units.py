@@ -75,5 +75,5 @@ def schedule_document(pruners: Mapping[str, Mapping[str, Any]]) -> dict[str, Any
 def schedule_of(unit: Unit, sparsity: float) -> Schedule:
     """Return a schedule that prunes one unit alone."""
     fields = pruner_fields(unit.layers, sparsity, is_coupled=len(unit.layers) > 1)
-    source = f"sensitivity of {unit.layers[0]!r}"
+    source = f"{unit.layers[0]!r} pruned alone"
     return parse_schedule(Located(value=schedule_document({"alone": fields}), source=source))

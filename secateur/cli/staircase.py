@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from secateur.analysis.staircase import measure_staircase, study_entry
+from secateur.analysis.staircase import find_structure, measure_staircase, study_entry
 from secateur.analysis.subject import study_name
 from secateur.cli.display import progress_on_stderr
 from secateur.cli.out_folder import write_files
@@ -48,18 +48,13 @@ def staircase(
         MeasurementError: The runner failed.
     """
     profile = load_device(device)
+    structure = find_structure(
+        model, layer, num_classes or default_num_classes(model), input_size or default_input_size(model)
+    )
     folder = out or RUNS / study_name(model)
     write_files(folder, {})
     with progress_on_stderr():
-        found = measure_staircase(
-            model,
-            layer,
-            profile,
-            open_store(store),
-            num_classes=num_classes or default_num_classes(model),
-            input_size=input_size or default_input_size(model),
-            step=step,
-        )
+        found = measure_staircase(structure, profile, open_store(store), step=step)
     stem = f"staircase-{re.sub(r'[^A-Za-z0-9._-]', '-', found.layers[0])}"
     document: dict[str, Any] = {
         **found.model_dump(mode="json"),

@@ -33,7 +33,7 @@ COLUMNS = (
 )
 """Of the table of layers."""
 
-_DPI = 120
+_DPI = 100
 _BEFORE, _AFTER, _ROOF = "#2a78d6", "#f2711c", "#444444"
 
 

@@ -22,17 +22,24 @@ _POINTS, _STEPS = "#2a78d6", "#d62a2a"
 
 
 def headline(staircase: Staircase) -> str:
-    """Return what was found, in a sentence."""
+    """Return what was found, in a sentence; a second one, if points are noisy."""
+    num_noisy = sum(point.is_noisy for point in staircase.points)
+    noise = f" {num_noisy} of {len(staircase.points)} points are noisy: a quiet machine may tell more steps apart."
+    return _finding(staircase) + (noise if num_noisy else "")
+
+
+def _finding(staircase: Staircase) -> str:
     if len(staircase.allowed) < 2:
         return (
-            f"No number of filters of {staircase.name} is faster than all {staircase.num_filters}: within the"
-            " measurement's error, latency does not depend on it."
+            f"No number of filters of {staircase.name} is faster than all {staircase.num_filters}, as far as"
+            " this measurement can tell."
         )
     counts = ", ".join(str(point.num_kept) for point in staircase.allowed)
     fastest = next(step for step in staircase.steps if step.is_worthwhile)
     return (
-        f"Worth having of {staircase.name}'s {staircase.num_filters} filters: {counts}; with any other number, more"
-        f" would cost nothing. With {fastest.most}, the network takes {fastest.latency_ratio:.3f} of its time."
+        f"Worth having of {staircase.name}'s {staircase.num_filters} filters: {counts}; beside any other number, there"
+        f" is a larger one that costs no more, within the error. With {fastest.most}, the network takes"
+        f" {fastest.latency_ratio:.3f} of its time."
     )
 
 
@@ -59,7 +66,7 @@ def render_png(staircase: Staircase) -> bytes:
     axes.set_title(f"{staircase.model}, {staircase.name}", loc="left", fontsize=10, fontweight="bold")
     axes.set_xlabel(f"filters left of {staircase.num_filters}")
     axes.set_ylabel("latency ratio")
-    axes.legend(fontsize=8, frameon=False)
+    axes.legend(fontsize=8, frameon=False, loc="upper left")
     axes.spines[["top", "right"]].set_visible(False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")

@@ -18,6 +18,7 @@ from secateur import benchmark
 from secateur.analysis.staircase import (
     counts_to_measure,
     find_stairs,
+    find_structure,
     measure_staircase,
     sparsity_leaving,
     study_entry,
@@ -52,8 +53,9 @@ def wide(num_classes: int) -> nn.Module:
 class TiledDevice:
     """Instead of the runner: latency is the number of tiles that the first convolution's filters fill."""
 
-    def __init__(self, tile: int, monkeypatch: pytest.MonkeyPatch, largest: int = 0) -> None:
+    def __init__(self, tile: int, monkeypatch: pytest.MonkeyPatch, *, largest: int = 0, is_noisy: bool = False) -> None:
         self.asked: list[int] = []
+        self._is_noisy = is_noisy
         self._tile, self._largest = tile, largest
         monkeypatch.setattr(benchmark, "measure", self._measure)
         monkeypatch.setattr(benchmark, "describe", lambda _: make_device())
@@ -68,7 +70,7 @@ class TiledDevice:
         num_tiles = math.ceil(_first_filters(reference) / self._tile)
         return [
             MeasurementError("too large") if 0 < self._largest < count
-            else make_latency(math.ceil(count / self._tile) / num_tiles, half_width=0.001)
+            else make_latency(math.ceil(count / self._tile) / num_tiles, half_width=0.001, is_noisy=self._is_noisy)
             for count in counts
         ]  # fmt: skip
 
@@ -80,9 +82,7 @@ def _first_filters(path: Path) -> int:
 
 
 def measure(model: str, layer: str, store: MemoryStore, step: int | None = None) -> Staircase:
-    return measure_staircase(
-        model, layer, load_device("cpu"), store, num_classes=NUM_CLASSES, input_size=SIZE, step=step
-    )
+    return measure_staircase(find_structure(model, layer, NUM_CLASSES, SIZE), load_device("cpu"), store, step=step)
 
 
 @given(num_filters=st.integers(1, 4096), data=st.data())
@@ -114,8 +114,8 @@ def test_tiles_are_found_between_the_counts_measured_first(monkeypatch: pytest.M
     assert [step.latency_ratio for step in found.steps] == pytest.approx([1 / 3, 2 / 3, 1])
     assert len(device.asked) == len(set(device.asked)) == len(found.points) < 20
     assert headline(found) == (
-        "Worth having of 0's 96 filters: 40, 80, 96; with any other number, more would cost nothing."
-        " With 40, the network takes 0.333 of its time."
+        "Worth having of 0's 96 filters: 40, 80, 96; beside any other number, there is a larger one that costs no more,"
+        " within the error. With 40, the network takes 0.333 of its time."
     )
 
 
@@ -123,15 +123,23 @@ def test_what_was_measured_is_not_measured_again(monkeypatch: pytest.MonkeyPatch
     store = MemoryStore()
     broken = TiledDevice(CLIFF, monkeypatch, largest=95)
     with pytest.raises(MeasurementError, match="too large"):
-        measure(WIDE, "0", store, step=1)
+        measure(WIDE, "0", store, step=8)
     device = TiledDevice(CLIFF, monkeypatch)
-    found = measure(WIDE, "0", store, step=1)
-    assert len(found.points) == 96
-    assert 0 < len(device.asked) < 96
-    assert set(broken.asked) | set(device.asked) == set(range(1, 97))
+    found = measure(WIDE, "0", store, step=8)
+    assert 0 < len(device.asked) < len(found.points)
+    assert set(broken.asked) | set(device.asked) == {point.num_kept for point in found.points}
     again = TiledDevice(CLIFF, monkeypatch)
-    assert measure(WIDE, "0", store, step=1) == found
+    assert measure(WIDE, "0", store, step=8) == found
     assert again.asked == []
+
+
+def test_what_was_noisy_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    TiledDevice(4, monkeypatch, is_noisy=True)
+    assert all(point.is_noisy for point in measure(TINY, "conv1", store).points)
+    device = TiledDevice(4, monkeypatch)
+    assert not any(point.is_noisy for point in measure(TINY, "conv1", store).points)
+    assert sorted(device.asked) == list(range(1, 9))
 
 
 def make_staircase(*layers: str, ratios: Mapping[int, float]) -> Staircase:
@@ -184,10 +192,9 @@ def test_a_study_takes_the_steps(layers: tuple[str, ...]) -> None:
     ],
     ids=["unknown", "no convolution", "logits"],
 )
-def test_a_layer_that_cannot_be_asked_for(monkeypatch: pytest.MonkeyPatch, layer: str, message: str) -> None:
-    TiledDevice(4, monkeypatch)
+def test_a_layer_that_cannot_be_asked_for(layer: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        measure(TINY, layer, MemoryStore())
+        find_structure(TINY, layer, NUM_CLASSES, SIZE)
 
 
 def test_without_steps_nothing_is_worth_removing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,6 +202,9 @@ def test_without_steps_nothing_is_worth_removing(monkeypatch: pytest.MonkeyPatch
     found = measure(TINY, "conv1", MemoryStore())
     assert [point.num_kept for point in found.allowed] == [8]
     assert headline(found).startswith("No number of filters of conv1 (+2) is faster than all 8")
+    noisy = [point.model_copy(update={"is_noisy": True}) for point in found.points[:3]]
+    found = found.model_copy(update={"points": (*noisy, *found.points[3:])})
+    assert headline(found).endswith("3 of 8 points are noisy: a quiet machine may tell more steps apart.")
 
 
 def test_where_more_filters_are_faster_fewer_are_not_worth_having() -> None:

@@ -18,7 +18,9 @@ from scipy import stats
 
 from secateur.benchmark.client import RUNNER
 from secateur.benchmark.runner import interval
+from secateur.benchmark.runner.device import Operation
 from secateur.benchmark.runner.interval import bootstrap_medians, hierarchical_interval, paired_ratios, student_factor
+from secateur.benchmark.runner.measurement import later_operations
 from secateur.config import DeviceProfile
 
 RATIOS = st.lists(st.floats(0.01, 100.0), min_size=1, max_size=60).map(np.asarray)
@@ -204,3 +206,16 @@ def test_quantiles_are_ordered(samples_ms: list[float]) -> None:
 def test_the_99th_percentile_needs_a_thousand_samples() -> None:
     assert interval.quantiles([1.0] * 999)["p99"] is None
     assert interval.quantiles([float(i) for i in range(1000)])["p99"] == pytest.approx(989.01)
+
+
+def test_what_an_operation_does_once_is_no_part_of_its_time() -> None:
+    """The device tells the mean over all inferences so far; the first took 3.4 ms, the 39 that followed 0.01 ms."""
+
+    def told_after(num_inferences: int) -> list[Operation]:
+        mean_ms = (3.4 + 0.01 * (num_inferences - 1)) / num_inferences
+        return [Operation(name="fc", type="FullyConnected", kernel="gemm_f32", ms=mean_ms)]
+
+    (operation,) = later_operations([told_after(2 * number) for number in range(1, 21)])
+    assert operation["ms"] == pytest.approx(0.01)
+    late = [[], [Operation(name="relu", type="Relu", kernel="jit", ms=0.001)]]
+    assert later_operations(late)[0]["ms"] == pytest.approx(0.002)

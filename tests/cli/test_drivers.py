@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import yaml
 
+from secateur.analysis import roofline
 from secateur.findings import Explanation, Staircase
 from tests.cli.conftest import Secateur
 from tests.flows.tiny import NUM_CLASSES, SCHEDULE, SIZE, write_study
@@ -37,9 +39,11 @@ def test_staircase(secateur: Secateur, tmp_path: Path) -> None:
     assert Staircase.model_validate_json(Path(f"{stem}.json").read_text()) == found
 
 
-def test_explain(secateur: Secateur, tmp_path: Path) -> None:
+def test_explain(secateur: Secateur, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roofline, "NUM_RUNS", 1)
     write_study(tmp_path)
-    command = ("explain", TINY, "--schedule", "schedule.yaml", *NETWORK)
+    # Large images: of small ones, a layer takes less than the counters tell.
+    command = ("explain", TINY, "--schedule", "schedule.yaml", *NETWORK[:-1], "64")
     typed = secateur(*command, "--json")
     assert typed.code == 0, typed.err
     document = json.loads(typed.out)
@@ -51,9 +55,9 @@ def test_explain(secateur: Secateur, tmp_path: Path) -> None:
     assert by_name["blocks.0.conv1"].thinned_shape == (4, 8, 3, 3)
     assert by_name["blocks.0.conv2"].thinned_shape == (8, 4, 3, 3)
     assert not by_name["conv1"].is_smaller
-    macs = 64 * 9 * (3 * 8 + 4 * 8 * 8) + 8 * 3
+    macs = 64 * 64 * 9 * (3 * 8 + 4 * 8 * 8) + 8 * 3
     assert (found.unpruned.macs, found.masked.macs) == (macs, macs)
-    assert found.thinned.macs == macs - 64 * 9 * 4 * 8 * 4
+    assert found.thinned.macs == macs - 64 * 64 * 9 * 4 * 8 * 4
     assert found.roof is not None
     assert all(found.roof.macs_per_s >= layer.unpruned.macs / layer.unpruned.ms * 1e3 for layer in found.layers)
     own = [comparison for comparison in found.storage if comparison.desired_sparsity is None]
@@ -66,4 +70,11 @@ def test_explain_refuses_a_schedule_of_another_network(secateur: Secateur, tmp_p
     typed = secateur("explain", "resnet20_cifar", "--schedule", "schedule.yaml")
     assert typed.code == 2
     assert "is not in resnet20_cifar" in typed.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_staircase_refuses_a_layer_that_is_not_there(secateur: Secateur, tmp_path: Path) -> None:
+    typed = secateur("staircase", TINY, "--layer", "conv2")
+    assert typed.code == 2
+    assert "Did you mean 'conv1'?" in typed.err
     assert not (tmp_path / "runs").exists()
