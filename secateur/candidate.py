@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -22,6 +21,7 @@ from secateur.config.located import Located
 from secateur.datasets import ImageSet, Splits, data_identity, load_splits
 from secateur.errors import NotFoundError, ScheduleError, StudyError
 from secateur.export import architecture_signature, export_onnx
+from secateur.identity import digest, digest_of_mask, digest_of_state, later
 from secateur.models import create_model, load_weights
 from secateur.pruning import ScheduleEngine
 from secateur.references import resolve
@@ -116,6 +116,34 @@ class Stopwatch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """A candidate whose retraining has not begun."""
+
+    identity: str
+    """Key under which its result is kept, and found by equal candidates."""
+    arch: str
+    num_classes: int
+    engine: ScheduleEngine
+    watch: Stopwatch
+
+    @property
+    def module(self) -> nn.Module:
+        """The network."""
+        return self.engine.model
+
+    @property
+    def network(self) -> Network:
+        """The network as it is now, with what is needed to make it again."""
+        return Network(
+            module=self.module,
+            arch=self.arch,
+            num_classes=self.num_classes,
+            kept=self.engine.kept,
+            removed_blocks=self.engine.removed_blocks,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Workshop:
     """All that candidates of one study are made with."""
 
@@ -159,10 +187,10 @@ class Workshop:
         module = create_model(study.model, self.splits.num_classes)
         if study.weights is not None:
             load_weights(module, study.weights)
-        origin = _digest_of_state(module)
+        origin = digest_of_state(module)
         training = None if study.weights is not None else study.baseline
         identity = self._identity(origin, {} if training is None else training.model_dump(), {})
-        if (earlier := self._reuse(identity)) is not None:
+        if (earlier := self.earlier(identity)) is not None:
             return earlier, True
         network = unpruned(module, study.model, self.splits.num_classes)
         if training is None:
@@ -191,6 +219,13 @@ class Workshop:
             TrainingError: Retraining diverged.
             ExportError: The ONNX file computes something else.
         """
+        pruned = self.prune(unpruned_key, parameters)
+        if (earlier := self.earlier(pruned.identity)) is not None:
+            return earlier, True
+        return self.complete(pruned, lambda: self._train(pruned.module, self.study.training, pruned.engine)), False
+
+    def prune(self, unpruned_key: str, parameters: Mapping[str, ParameterValue]) -> Pruned:
+        """Make a candidate up to where retraining begins; see `make_candidate`."""
         training, watch = self.study.training, Stopwatch()
         schedule = self.schedule.with_parameters(parameters)
         with watch.phase("prune"), _TRACING:
@@ -207,26 +242,22 @@ class Workshop:
             )
             engine.prune_before_training()
         settings = training.model_dump() if training.epochs else {}
-        masks = {name: _digest_of(mask) for name, mask in engine.masks.items()}
-        pruning = {"kept": engine.kept, "masked": masks, "later": _later(schedule, training)}
+        masks = {name: digest_of_mask(mask) for name, mask in engine.masks.items()}
+        pruning = {"kept": engine.kept, "masked": masks, "later": later(schedule, training.epochs)}
         identity = self._identity(unpruned_key, settings, pruning)
-        if (earlier := self._reuse(identity)) is not None:
-            return earlier, True
+        return Pruned(identity=identity, arch=dense.arch, num_classes=dense.num_classes, engine=engine, watch=watch)
+
+    def complete(self, pruned: Pruned, retrain: Callable[[], TrainingResult]) -> Compressed:
+        """Let `retrain` train a pruned candidate's module, then evaluate, export and store it; see `make_candidate`."""
+        watch, module = pruned.watch, pruned.module
         with watch.phase("evaluate"):
-            validation = self._evaluate(dense.module, self.splits.validation)
+            validation = self._evaluate(module, self.splits.validation)
             epochs: tuple[EpochResult, ...] = (_before_training(validation, watch),)
-        if training.epochs:
+        if self.study.training.epochs:
             with watch.phase("train"):
-                result = self._train(dense.module, training, engine)
+                result = retrain()
             epochs, validation = epochs + result.epochs, result.validation
-        network = Network(
-            module=dense.module,
-            arch=dense.arch,
-            num_classes=dense.num_classes,
-            kept=engine.kept,
-            removed_blocks=engine.removed_blocks,
-        )
-        return self._finish(network, identity, epochs, validation, watch), False
+        return self._finish(pruned.network, pruned.identity, epochs, validation, watch)
 
     def test(self, checkpoint: str, now: str) -> TestScores:
         """Evaluate a network on test data, which only finalists and baselines may see; the access is noted."""
@@ -234,8 +265,9 @@ class Workshop:
         scores = self._with_others(self._evaluate(module, images), module, images)
         return TestScores(**scores.model_dump(), accessed_at=(now,))
 
-    def _train(self, module: nn.Module, training: Training, engine: ScheduleEngine) -> TrainingResult:
-        settings = TrainingSettings(
+    def settings(self, training: Training) -> TrainingSettings:
+        """Return how a network is trained here."""
+        return TrainingSettings(
             epochs=training.epochs,
             lr=training.lr,
             batch_size=training.batch_size,
@@ -247,7 +279,9 @@ class Workshop:
             device=self.device,
             precision=fastest_precision(self.device),
         )
-        splits = self.splits
+
+    def _train(self, module: nn.Module, training: Training, engine: ScheduleEngine) -> TrainingResult:
+        splits, settings = self.splits, self.settings(training)
         return train(module, splits.train, splits.validation, settings, engine, normalize=splits.normalize)
 
     def _evaluate(self, module: nn.Module, images: ImageSet) -> Scores:
@@ -319,9 +353,10 @@ class Workshop:
             "device": self.device,
             "onnx_opset": self.study.device.onnx_opset,
         }
-        return f"cache/compressed/{_digest(parts)}.json"
+        return f"cache/compressed/{digest(parts)}.json"
 
-    def _reuse(self, identity: str) -> Compressed | None:
+    def earlier(self, identity: str) -> Compressed | None:
+        """Return what became of an equal candidate, if there was one."""
         try:
             return Compressed.model_validate(get_json(self.store, identity))
         except NotFoundError:
@@ -359,36 +394,8 @@ def _num_filters(model: str, num_classes: int) -> dict[str, int]:
     return {name: m.out_channels for name, m in dense.named_modules() if isinstance(m, nn.Conv2d)}
 
 
-def _later(schedule: Schedule, training: Training) -> Any:
-    """Return what of a schedule can still matter after the first minibatch."""
-    for policy in schedule.policies:
-        # A regularizer, and most options of a pruner, act in every minibatch.
-        acts_later = policy.entry.kind == "regularizer" or policy.options.model_fields_set
-        epochs = range(0 if acts_later else 1, training.epochs)
-        if policy.entry.kind != "lr_scheduler" and policy.acts_within(epochs):
-            return schedule.document
-    rates = schedule.of_kind("lr_scheduler") if training.epochs > 1 else []
-    return [(p.entry.class_name, p.entry.arguments, [e for e in p.epochs if e < training.epochs]) for p in rates]
-
-
 def _cosine(epochs: int) -> Schedule:
     document = json.loads(json.dumps(_COSINE))
     document["lr_schedulers"]["cosine"]["T_max"] = max(epochs, 1)
     document["policies"][0]["ending_epoch"] = max(epochs, 1)
     return parse_schedule(Located(value=document, source="the baseline's schedule"))
-
-
-def _digest_of(mask: Tensor) -> str:
-    return hashlib.sha256(mask.cpu().contiguous().numpy().tobytes()).hexdigest()
-
-
-def _digest_of_state(module: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _digest(parts: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

@@ -110,6 +110,7 @@ class ScheduleEngine:
         self._is_pruned_before_training = False
         self._norms: dict[str, str] | None = None
         self._check_what_is_thinned_later(num_epochs)
+        self._base_lr = base_lr
         self._num_epochs = num_epochs
         self._observer = self._observe()
         self._rates = {
@@ -123,6 +124,22 @@ class ScheduleEngine:
     def masks(self) -> Mapping[str, Tensor]:
         """Parameter -> bool tensor of its shape, False = kept at zero, since it is not removed, or not yet."""
         return self._masks.masks
+
+    @property
+    def model(self) -> nn.Module:
+        """The network that the schedule changes."""
+        return self._model
+
+    def learning_rates(self) -> tuple[float, ...]:
+        """Return the learning rate of each epoch (`ReduceLROnPlateau`, which only training can tell, left out)."""
+        rates, rate = [], self._base_lr
+        for policy in self._schedule.of_kind("lr_scheduler"):
+            rate = next(iter(self._rates.get(policy.entry.name, ())), rate)
+        for epoch in range(self._num_epochs):
+            rates.append(rate)
+            for _, policy in self._acting(epoch):
+                rate = next(iter(self._rates.get(policy.entry.name, ())[epoch + 1 :]), rate)
+        return tuple(rates)
 
     def prune_before_training(self) -> None:
         """Do what the schedule says for the first minibatch of epoch 0; training then goes on from there.

@@ -1,8 +1,8 @@
 """Thinning: what is masked is physically removed."""
 
+from secateur.models.network_file import Network, all_filters, rebuild, save_network, unpruned
 from secateur.thinning.blocks import choose_blocks, find_residual_blocks, remove_blocks, spaces_without
 from secateur.thinning.counting import count_macs, count_params
-from secateur.thinning.network_file import Network, all_filters, rebuild, save_network, unpruned
 from secateur.thinning.spaces import ChannelSpace, trace_channel_spaces
 from secateur.thinning.surgery import Thinned, thin
 from secateur.thinning.units import unprunable, whole_units
