@@ -47,7 +47,10 @@ from secateur.training.settings import autocast
 MODEL = "resnet56_cifar"
 OFF_THE_SHELF = Path("schedules/compression/resnet56-filters.yaml")
 SPARSITIES = [f"filter_pruner_{percent}.desired_sparsity" for percent in (70, 60, 40, 20)]
-SEARCH = Search(parameters=dict.fromkeys(SPARSITIES, Range(min=0.0, max=0.99)), objectives={"top1": "maximize"})
+HIGHEST = 0.99
+CORNER = 0.9
+"""Lowest sparsity of networks that may predict one class; elsewhere hardly any does."""
+MAX_TRIED = 100
 RECALIBRATION_BATCHES = 20
 BATCH_SIZE = 128
 PEAK_LR = 0.02
@@ -155,40 +158,56 @@ def shuffled(images: ImageSet) -> Tensor:
     return torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
 
 
-def run_networks(bench: Bench, results: Results, num_suspects: int, max_networks: int) -> None:
-    """Prune and recalibrate points of the search space, until enough of them predict one class; retrain all."""
+def run_networks(bench: Bench, results: Results, num_usual: int, num_suspects: int) -> None:
+    """Prune points of the search space, and of its far corner until enough predict one class; retrain them."""
     if not results.done("unpruned"):
         results.put(bench.scores(bench.dense), "unpruned")
-    space = Space.from_search(SEARCH, {name: bench.schedule.base_value(name) for name in SPARSITIES})
-    found = 0
-    for index in range(max_networks):
-        key, parameters = str(index), sobol_point(space, 0, index)
-        if not results.done("networks", key):
-            module = bench.prune(bench.schedule.with_parameters(parameters))
-            results.put(
-                {
-                    "parameters": parameters,
-                    "num_params": count_params(module),
-                    "pruned": bench.scores(module),
-                    "recalibrated": bench.scores(bench.recalibrate(module)),
-                },
-                *("networks", key),
-            )
-            print(key, json.dumps(results.get("networks", key)), flush=True)
-        found += is_suspect(results.get("networks", key))
-        if found >= num_suspects:
+        results.put(bench.scores(bench.recalibrate(bench.dense)), "unpruned_recalibrated")
+    for index in range(num_usual):
+        look_at(bench, results, str(index), point(bench, 0.0, index))
+    num_found = 0
+    for index in range(MAX_TRIED):
+        key = f"corner {index}"
+        look_at(bench, results, key, point(bench, CORNER, index))
+        num_found += is_suspect(results.get("networks", key))
+        if num_found >= num_suspects:
             break
-    for key, network in results.get("networks").items():
-        if results.done("networks", key, "trained"):
-            continue
-        module = bench.prune(bench.schedule.with_parameters(network["parameters"]))
-        started = time.perf_counter()
-        bench.retrain(module, 1, OneCycle(PEAK_LR, 1, len(bench.train_images)), PEAK_LR, seed=0)
-        seconds = time.perf_counter() - started
-        trained = {**bench.scores(module), "seconds": seconds}
-        results.put(bench.scores(bench.recalibrate(module)), "networks", key, "trained_and_recalibrated")
-        results.put(trained, "networks", key, "trained")
-        print(key, json.dumps(trained), flush=True)
+    networks = results.get("networks")
+    for key in sorted(networks, key=lambda key: not is_suspect(networks[key])):
+        if is_suspect(networks[key]) or key.isdecimal():
+            retrain_network(bench, results, key)
+
+
+def point(bench: Bench, lowest: float, index: int) -> dict[str, Any]:
+    """Return point `index` of the off-the-shelf schedule's sparsities, each at least `lowest`."""
+    ranges = dict.fromkeys(SPARSITIES, Range(min=lowest, max=HIGHEST))
+    search = Search(parameters=ranges, objectives={"top1": "maximize"})
+    return sobol_point(Space.from_search(search, {name: bench.schedule.base_value(name) for name in SPARSITIES}), 0, index)
+
+
+def look_at(bench: Bench, results: Results, key: str, parameters: dict[str, Any]) -> None:
+    """Evaluate a network right after pruning, and recalibrated."""
+    if results.done("networks", key):
+        return
+    module = bench.prune(bench.schedule.with_parameters(parameters))
+    found = {
+        "parameters": parameters,
+        "num_params": count_params(module),
+        "pruned": bench.scores(module),
+        "recalibrated": bench.scores(bench.recalibrate(module)),
+    }
+    results.put(found, "networks", key)
+    print(key, json.dumps(found), flush=True)
+
+
+def retrain_network(bench: Bench, results: Results, key: str) -> None:
+    """Retrain a network for one epoch, and evaluate it."""
+    if results.done("networks", key, "trained"):
+        return
+    module = bench.prune(bench.schedule.with_parameters(results.get("networks", key, "parameters")))
+    bench.retrain(module, 1, OneCycle(PEAK_LR, 1, len(bench.train_images)), PEAK_LR, seed=0)
+    results.put(bench.scores(module), "networks", key, "trained")
+    print(key, json.dumps(results.get("networks", key, "trained")), flush=True)
 
 
 def is_suspect(network: Mapping[str, Any]) -> bool:
@@ -301,8 +320,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", choices=["networks", "retraining", "show"])
     parser.add_argument("paths", nargs="+", type=Path, help="IMAGES WEIGHTS RESULTS.json, or RESULTS.json to show")
+    parser.add_argument("--networks", type=int, default=32, help="points of the whole search space")
     parser.add_argument("--suspects", type=int, default=20, help="networks that predict one class to find")
-    parser.add_argument("--max-networks", type=int, default=200)
     parser.add_argument("--train-images", type=int, default=5000)
     parser.add_argument("--validation-images", type=int, default=2000)
     parser.add_argument("--epochs", type=int, nargs="+", default=[1, 2, 5])
@@ -328,7 +347,7 @@ def main() -> None:
     results.put(setting, "setting")
     bench = Bench(images, weights, arguments.train_images, arguments.validation_images)
     if arguments.action == "networks":
-        run_networks(bench, results, arguments.suspects, arguments.max_networks)
+        run_networks(bench, results, arguments.networks, arguments.suspects)
     else:
         run_retraining(bench, results, arguments.epochs, arguments.seeds)
 
