@@ -182,7 +182,9 @@ def point(bench: Bench, lowest: float, index: int) -> dict[str, Any]:
     """Return point `index` of the off-the-shelf schedule's sparsities, each at least `lowest`."""
     ranges = dict.fromkeys(SPARSITIES, Range(min=lowest, max=HIGHEST))
     search = Search(parameters=ranges, objectives={"top1": "maximize"})
-    return sobol_point(Space.from_search(search, {name: bench.schedule.base_value(name) for name in SPARSITIES}), 0, index)
+    return sobol_point(
+        Space.from_search(search, {name: bench.schedule.base_value(name) for name in SPARSITIES}), 0, index
+    )
 
 
 def look_at(bench: Bench, results: Results, key: str, parameters: dict[str, Any]) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,14 +16,17 @@ from torch import Tensor, nn
 from secateur.config import METRICS, Choice, Dataset, ParameterValue, Study, Training
 from secateur.config.located import Located
 from secateur.datasets import ImageSet, Splits, data_identity, load_splits
+from secateur.datasets.cache import cache_folder
 from secateur.errors import NotFoundError, ScheduleError, StudyError
 from secateur.export import architecture_signature, export_onnx
-from secateur.identity import digest, digest_of_mask, digest_of_state, later
+from secateur.identity import digest_of, digest_of_state, digest_of_tensor, what_acts_later
 from secateur.models import create_model, load_weights
 from secateur.pruning import ScheduleEngine
 from secateur.references import resolve
 from secateur.results import Compressed, EpochResult, KeptFilters, Scores, TestScores
+from secateur.retraining import Pruned, before_training, epochs_of, scores_of
 from secateur.schedule import Schedule, check_fit, load_schedule, parse_schedule
+from secateur.stopwatch import Stopwatch
 from secateur.store import Store, get_json, get_object, put_json, put_object
 from secateur.thinning import (
     ChannelSpace,
@@ -38,14 +38,17 @@ from secateur.thinning import (
     trace_channel_spaces,
     unpruned,
 )
-from secateur.training import TrainingResult, TrainingSettings, evaluate, fastest_precision, train
-from secateur.training.settings import Device
-
-_COSINE = {
-    "lr_schedulers": {"cosine": {"class": "CosineAnnealingLR"}},
-    "policies": [{"lr_scheduler": {"instance_name": "cosine"}, "starting_epoch": 0, "frequency": 1}],
-}
-"""How the unpruned network's learning rate falls, as a schedule; its length is filled in."""
+from secateur.training import (
+    Callbacks,
+    Device,
+    NoCallbacks,
+    TrainingResult,
+    TrainingSettings,
+    evaluate,
+    fastest_precision,
+    recalibrate_bn,
+    train,
+)
 
 _TRACING = threading.Lock()
 """Channel spaces are traced once, by the first candidate; the others wait for them."""
@@ -53,7 +56,7 @@ _TRACING = threading.Lock()
 _LOADING = threading.Lock()
 """The first candidate loads the images, the others wait for them."""
 
-_IDENTITY_VERSION = 1
+_IDENTITY_VERSION = 2
 """Part of every cache key: raised when the same inputs come to give other networks."""
 
 
@@ -83,6 +86,11 @@ def check_study(study: Study) -> Study:
                 schedule.with_parameters({name: value})
             except ScheduleError as exc:
                 problems += [f"search.parameters: {problem}" for problem in exc.problems]
+    if study.training.lr_curve != "schedule" and (rates := schedule.of_kind("lr_scheduler")):
+        problems.append(
+            f"training.lr_curve: {study.training.lr_curve!r} sets learning rates, and so does the schedule"
+            f" ({rates[0].place}). Leave one of them out."
+        )
     if problems:
         raise StudyError(*dict.fromkeys(problems))
     return study.model_copy(update={"schedule": dict(schedule.document)})
@@ -97,50 +105,6 @@ def check_against_model(study: Study, num_classes: int = 10) -> None:
     model = create_model(study.model, num_classes)
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
     check_fit(schedule_of(study), shapes, study.model, study.training.epochs)
-
-
-@dataclass
-class Stopwatch:
-    """Seconds spent in each phase."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Add the time spent in the context to phase `name`."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pruned:
-    """A candidate whose retraining has not begun."""
-
-    identity: str
-    """Key under which its result is kept, and found by equal candidates."""
-    arch: str
-    num_classes: int
-    engine: ScheduleEngine
-    watch: Stopwatch
-
-    @property
-    def module(self) -> nn.Module:
-        """The network."""
-        return self.engine.model
-
-    @property
-    def network(self) -> Network:
-        """The network as it is now, with what is needed to make it again."""
-        return Network(
-            module=self.module,
-            arch=self.arch,
-            num_classes=self.num_classes,
-            kept=self.engine.kept,
-            removed_blocks=self.engine.removed_blocks,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +153,7 @@ class Workshop:
             load_weights(module, study.weights)
         origin = digest_of_state(module)
         training = None if study.weights is not None else study.baseline
-        identity = self._identity(origin, {} if training is None else training.model_dump(), {})
+        identity = self._identity(origin, None if training is None else self.settings(training), {})
         if (earlier := self.earlier(identity)) is not None:
             return earlier, True
         network = unpruned(module, study.model, self.splits.num_classes)
@@ -197,12 +161,9 @@ class Workshop:
             with watch.phase("evaluate"):
                 validation = self._evaluate(module, self.splits.validation)
             return self._finish(network, identity, (), validation, watch), False
-        engine = ScheduleEngine(
-            module, _cosine(training.epochs), self.example_NCHW, base_lr=training.lr, num_epochs=training.epochs
-        )
         with watch.phase("train"):
-            result = self._train(module, training, engine)
-        return self._finish(network, identity, result.epochs, result.validation, watch), False
+            result = self._train(module, training, NoCallbacks(), identity)
+        return self._finish(network, identity, epochs_of(result), scores_of(result.validation), watch), False
 
     def make_candidate(self, unpruned_key: str, parameters: Mapping[str, ParameterValue]) -> tuple[Compressed, bool]:
         """Prune the unpruned network as `parameters` say, retrain and export it.
@@ -222,10 +183,10 @@ class Workshop:
         pruned = self.prune(unpruned_key, parameters)
         if (earlier := self.earlier(pruned.identity)) is not None:
             return earlier, True
-        return self.complete(pruned, lambda: self._train(pruned.module, self.study.training, pruned.engine)), False
+        return self.complete(pruned, lambda: self._retrain(pruned)), False
 
     def prune(self, unpruned_key: str, parameters: Mapping[str, ParameterValue]) -> Pruned:
-        """Make a candidate up to where retraining begins; see `make_candidate`."""
+        """Make a candidate up to where its retraining begins; see `make_candidate`."""
         training, watch = self.study.training, Stopwatch()
         schedule = self.schedule.with_parameters(parameters)
         with watch.phase("prune"), _TRACING:
@@ -241,23 +202,50 @@ class Workshop:
                 skip_unprunable=self.study.skip_unprunable,
             )
             engine.prune_before_training()
-        settings = training.model_dump() if training.epochs else {}
-        masks = {name: digest_of_mask(mask) for name, mask in engine.masks.items()}
-        pruning = {"kept": engine.kept, "masked": masks, "later": later(schedule, training.epochs)}
-        identity = self._identity(unpruned_key, settings, pruning)
-        return Pruned(identity=identity, arch=dense.arch, num_classes=dense.num_classes, engine=engine, watch=watch)
+        masks = {name: digest_of_tensor(mask) for name, mask in engine.masks.items()}
+        pruning = {
+            "kept": engine.kept,
+            "masked": masks,
+            "later": what_acts_later(schedule, training.epochs),
+            "recalibration_images": training.recalibration_images,
+        }
+        return Pruned(
+            identity=self._identity(unpruned_key, self.settings(training) if training.epochs else None, pruning),
+            unpruned=unpruned_key,
+            arch=dense.arch,
+            num_classes=dense.num_classes,
+            is_changed=bool(masks) or engine.kept != dense.kept,
+            engine=engine,
+            watch=watch,
+        )
+
+    def is_recalibrated(self, pruned: Pruned) -> bool:
+        """Tell whether batch normalisation's statistics are computed anew before retraining."""
+        return pruned.is_changed and self.study.training.recalibration_images > 0
+
+    def recalibrate(self, pruned: Pruned) -> None:
+        """Compute them."""
+        splits, num_images = self.splits, self.study.training.recalibration_images
+        recalibrate_bn(pruned.module, splits.train, splits.normalize, num_images=num_images, device=self.device)
 
     def complete(self, pruned: Pruned, retrain: Callable[[], TrainingResult]) -> Compressed:
-        """Let `retrain` train a pruned candidate's module, then evaluate, export and store it; see `make_candidate`."""
+        """Evaluate a pruned candidate, let `retrain` train its module, then export and store it."""
         watch, module = pruned.watch, pruned.module
         with watch.phase("evaluate"):
             validation = self._evaluate(module, self.splits.validation)
-            epochs: tuple[EpochResult, ...] = (_before_training(validation, watch),)
+        top1_before_recalibration = None
+        if self.is_recalibrated(pruned):
+            top1_before_recalibration = validation.top1
+            with watch.phase("recalibrate"):
+                self.recalibrate(pruned)
+            with watch.phase("evaluate"):
+                validation = self._evaluate(module, self.splits.validation)
+        epochs: tuple[EpochResult, ...] = (before_training(validation, watch),)
         if self.study.training.epochs:
             with watch.phase("train"):
                 result = retrain()
-            epochs, validation = epochs + result.epochs, result.validation
-        return self._finish(pruned.network, pruned.identity, epochs, validation, watch)
+            epochs, validation = epochs + epochs_of(result), scores_of(result.validation)
+        return self._finish(pruned.network, pruned.identity, epochs, validation, watch, top1_before_recalibration)
 
     def test(self, checkpoint: str, now: str) -> TestScores:
         """Evaluate a network on test data, which only finalists and baselines may see; the access is noted."""
@@ -265,27 +253,47 @@ class Workshop:
         scores = self._with_others(self._evaluate(module, images), module, images)
         return TestScores(**scores.model_dump(), accessed_at=(now,))
 
+    def _retrain(self, pruned: Pruned) -> TrainingResult:
+        training = self.study.training
+        teacher = rebuild(get_object(self.store, pruned.unpruned)).module if training.distillation else None
+        return self._train(pruned.module, training, pruned.engine, pruned.identity, teacher)
+
+    def _train(
+        self,
+        module: nn.Module,
+        training: Training,
+        callbacks: Callbacks,
+        identity: str,
+        teacher: nn.Module | None = None,
+    ) -> TrainingResult:
+        splits = self.splits
+        return train(
+            module,
+            splits.train,
+            splits.validation,
+            self.settings(training),
+            callbacks,
+            normalize=splits.normalize,
+            teacher=teacher,
+            checkpoint=_checkpoint(identity),
+        )
+
     def settings(self, training: Training) -> TrainingSettings:
         """Return how a network is trained here."""
         return TrainingSettings(
-            epochs=training.epochs,
-            lr=training.lr,
-            batch_size=training.batch_size,
-            momentum=training.momentum,
-            weight_decay=training.weight_decay,
+            **training.model_dump(
+                exclude={"augment", "distillation", "distillation_weight", "precision", "recalibration_images"}
+            ),
+            distillation_weight=training.distillation_weight if training.distillation else 0.0,
             max_shift=4 if training.augment else 0,
             flip=training.augment and self.splits.is_flippable,
             seed=self.study.search.seed,
             device=self.device,
-            precision=fastest_precision(self.device),
+            precision=training.precision or fastest_precision(self.device),
         )
 
-    def _train(self, module: nn.Module, training: Training, engine: ScheduleEngine) -> TrainingResult:
-        splits, settings = self.splits, self.settings(training)
-        return train(module, splits.train, splits.validation, settings, engine, normalize=splits.normalize)
-
     def _evaluate(self, module: nn.Module, images: ImageSet) -> Scores:
-        return evaluate(module, images, self.splits.normalize, device=self.device)
+        return scores_of(evaluate(module, images, self.splits.normalize, device=self.device))
 
     def _with_others(self, scores: Scores, module: nn.Module, images: ImageSet) -> Scores:
         """Add what the study's own evaluation function says."""
@@ -311,6 +319,7 @@ class Workshop:
         epochs: tuple[EpochResult, ...],
         validation: Scores,
         watch: Stopwatch,
+        top1_before_recalibration: float | None = None,
     ) -> Compressed:
         """Export and store; the last write makes the result known to equal candidates."""
         module = network.module.eval()
@@ -333,27 +342,29 @@ class Workshop:
             onnx=onnx,
             checkpoint=checkpoint,
             epochs=epochs,
+            top1_before_recalibration=top1_before_recalibration,
             validation=validation,
             seconds=watch.seconds,
         )
         put_json(self.store, identity, compressed.model_dump(mode="json"))
+        _checkpoint(identity).unlink(missing_ok=True)
         return compressed
 
-    def _identity(self, origin: str, training: Mapping[str, Any], pruning: Mapping[str, Any]) -> str:
+    def _identity(self, origin: str, training: TrainingSettings | None, pruning: Mapping[str, Any]) -> str:
         """Return the cache key of a network: what it is made of, how, on which data, with which seed."""
         parts = {
             "version": _IDENTITY_VERSION,
             "model": self.study.model,
             "origin": origin,
             "data": data_identity(self.splits),
-            "training": training,
+            "training": None if training is None else asdict(training),
             "pruning": pruning,
             "seed": self.study.search.seed,
             "evaluation": self.study.evaluation,
             "device": self.device,
             "onnx_opset": self.study.device.onnx_opset,
         }
-        return f"cache/compressed/{digest(parts)}.json"
+        return f"cache/compressed/{digest_of(parts)}.json"
 
     def earlier(self, identity: str) -> Compressed | None:
         """Return what became of an equal candidate, if there was one."""
@@ -363,17 +374,9 @@ class Workshop:
             return None
 
 
-def _before_training(scores: Scores, watch: Stopwatch) -> EpochResult:
-    """Write the network right after thinning down as epoch -1."""
-    return EpochResult(
-        epoch=-1,
-        lr=None,
-        training_loss=None,
-        top1=scores.top1,
-        top5=scores.top5,
-        loss=scores.loss,
-        duration_s=watch.seconds["prune"],
-    )
+def _checkpoint(identity: str) -> Path:
+    """Return where the training of a network leaves its state on this host."""
+    return cache_folder() / "training" / Path(identity).with_suffix(".safetensors").name
 
 
 @lru_cache(maxsize=2)
@@ -392,10 +395,3 @@ def _num_filters(model: str, num_classes: int) -> dict[str, int]:
     """Return the filters of every convolution before pruning."""
     dense = create_model(model, num_classes)
     return {name: m.out_channels for name, m in dense.named_modules() if isinstance(m, nn.Conv2d)}
-
-
-def _cosine(epochs: int) -> Schedule:
-    document = json.loads(json.dumps(_COSINE))
-    document["lr_schedulers"]["cosine"]["T_max"] = max(epochs, 1)
-    document["policies"][0]["ending_epoch"] = max(epochs, 1)
-    return parse_schedule(Located(value=document, source="the baseline's schedule"))

@@ -1,4 +1,4 @@
-"""What makes two candidates equal: the parts of the key that a result is kept under."""
+"""What makes a network the same as another: digests of its weights, its masks, and all else it is made of."""
 
 from __future__ import annotations
 
@@ -12,6 +12,25 @@ from torch import Tensor, nn
 from secateur.schedule import Policy, Schedule
 
 
+def digest_of(parts: Mapping[str, Any]) -> str:
+    """Return the digest of what JSON, or else `str`, makes of a mapping."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def digest_of_tensor(tensor: Tensor) -> str:
+    """Return the digest of a tensor's bytes."""
+    return hashlib.sha256(tensor.cpu().contiguous().numpy().tobytes()).hexdigest()
+
+
+def digest_of_state(module: nn.Module) -> str:
+    """Return the digest of all weights and buffers, names and shapes included."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def acting_later(schedule: Schedule, num_epochs: int) -> Iterator[Policy]:
     """Yield the policies that do more, after the first minibatch, than set learning rates and keep masks."""
     for policy in schedule.policies:
@@ -22,28 +41,9 @@ def acting_later(schedule: Schedule, num_epochs: int) -> Iterator[Policy]:
             yield policy
 
 
-def later(schedule: Schedule, num_epochs: int) -> Any:
+def what_acts_later(schedule: Schedule, num_epochs: int) -> Any:
     """Return what of a schedule can still matter after the first minibatch."""
     if any(acting_later(schedule, num_epochs)):
         return schedule.document
     rates = schedule.of_kind("lr_scheduler") if num_epochs > 1 else []
     return [(p.entry.class_name, p.entry.arguments, [e for e in p.epochs if e < num_epochs]) for p in rates]
-
-
-def digest_of_mask(mask: Tensor) -> str:
-    """Return a sha256 of its values."""
-    return hashlib.sha256(mask.cpu().contiguous().numpy().tobytes()).hexdigest()
-
-
-def digest_of_state(module: nn.Module) -> str:
-    """Return a sha256 of the names, shapes and values of all parameters and buffers."""
-    state = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        state.update(f"{name}{tuple(tensor.shape)}".encode())
-        state.update(tensor.cpu().contiguous().numpy().tobytes())
-    return state.hexdigest()
-
-
-def digest(parts: Mapping[str, Any]) -> str:
-    """Return a sha256 of a JSON document."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

@@ -149,13 +149,15 @@ class EpochResult(_Record):
     """One epoch of retraining; the evaluation is on validation data."""
 
     epoch: int
-    """From 0; -1 is the network right after thinning."""
+    """From 0; -1 is the network before retraining: thinned, its batch normalisation recalibrated."""
     lr: float | None
     training_loss: float | None
     top1: float
     top5: float
     loss: float
     duration_s: float
+    images_per_s: float | None = None
+    """Of training alone, the evaluation left out."""
 
 
 class Scores(_Record):
@@ -211,6 +213,8 @@ class Compressed(_Record):
     checkpoint: str
     """Artifact key of the safetensors file."""
     epochs: tuple[EpochResult, ...]
+    top1_before_recalibration: float | None = None
+    """Right after thinning; None of a network whose batch normalisation was not recalibrated."""
     validation: Scores
     seconds: dict[str, float]
     """Phase -> time."""

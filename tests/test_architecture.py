@@ -26,12 +26,19 @@ ISLANDS = {
 
 LAYERS = (
     {"secateur.errors"},
-    {"secateur.config", "secateur.results", "secateur.progress", "secateur.resources", "secateur.references"},
+    {
+        "secateur.config",
+        "secateur.results",
+        "secateur.progress",
+        "secateur.resources",
+        "secateur.references",
+        "secateur.stopwatch",
+    },
     {"secateur.methods", "secateur.models", "secateur.datasets"},
     {"secateur.schedule"},
     {"secateur.thinning"},
-    {"secateur.pruning", "secateur.training"},
-    {"secateur.identity", "secateur.candidate"},
+    {"secateur.pruning", "secateur.training", "secateur.identity"},
+    {"secateur.retraining", "secateur.candidate"},
     {"secateur.steps", "secateur.preflight", "secateur.analysis"},
     {"secateur.cli"},
 )
@@ -206,3 +213,14 @@ def test_the_runner_needs_nothing_of_ours() -> None:
     """It runs under any Python that has numpy and OpenVINO."""
     runner = "secateur.benchmark.runner"
     assert breaches((module for module in SOURCES if is_within(module, [runner])), {runner}) == []
+
+
+def test_a_host_that_only_trains_needs_four_libraries() -> None:
+    """An air-gapped GPU host has torch, torchvision, numpy and safetensors."""
+    installed = {name.partition(".")[0] for names in map(imports_of, SOURCES) for name in names}
+    ours = {"secateur", "tasks", "flows"}
+    absent = installed - sys.stdlib_module_names - ours - {"torch", "torchvision", "numpy", "safetensors"}
+    assert {"pydantic", "yaml", "prefect"} <= absent
+    code = BLOCKED.format(absent=absent, modules=["secateur.training"])
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert result.returncode == 0, result.stderr

@@ -106,7 +106,7 @@ def test_retraining_records_each_epoch_and_the_state_before(store: MemoryStore, 
     assert (rates[0], compressed.epochs[0].training_loss) == (None, None)
     assert rates[1:] == pytest.approx([0.05, 0.025, 0.0125])
     assert compressed.validation.top1 == compressed.epochs[-1].top1  # the last epoch, never the best
-    assert compressed.seconds.keys() == {"prune", "evaluate", "train", "export", "store"}
+    assert compressed.seconds.keys() == {"prune", "evaluate", "recalibrate", "train", "export", "store"}
 
 
 def test_training_runs_in_bf16_or_f32_to_the_same_candidate_twice(weights: Path) -> None:
@@ -114,6 +114,47 @@ def test_training_runs_in_bf16_or_f32_to_the_same_candidate_twice(weights: Path)
     one, _ = make_pair(MemoryStore(), study, pruner_0=0.5)
     other, _ = make_pair(MemoryStore(), study, pruner_0=0.5)
     assert (one.onnx, one.checkpoint) == (other.onnx, other.checkpoint)
+
+
+def test_batch_normalisation_is_recalibrated_where_something_was_pruned(store: MemoryStore, weights: Path) -> None:
+    pruned, _ = make_pair(store, make_study(weights=weights), pruner_0=0.5)
+    as_it_was, _ = make_pair(store, make_study(weights=weights, training={"recalibration_images": 0}), pruner_0=0.5)
+    assert pruned.top1_before_recalibration == as_it_was.validation.top1
+    assert pruned.epochs[0].top1 == pruned.validation.top1
+    assert as_it_was.top1_before_recalibration is None
+    one, other = (rebuild(get_object(store, network.checkpoint)).module for network in (pruned, as_it_was))
+    assert not torch.equal(one.get_buffer("bn1.running_mean"), other.get_buffer("bn1.running_mean"))
+    assert torch.equal(one.get_parameter("fc.weight"), other.get_parameter("fc.weight"))
+    whole, _ = make_pair(store, make_study(weights=weights), pruner_0=0.0, pruner_1=0.0)
+    assert whole.top1_before_recalibration is None
+
+
+def test_the_unpruned_network_is_the_teacher_where_asked(store: MemoryStore, weights: Path) -> None:
+    plain, _ = make_pair(store, make_study(weights=weights, training=TRAINED), pruner_0=0.5)
+    taught, _ = make_pair(store, make_study(weights=weights, training={**TRAINED, "distillation": True}), pruner_0=0.5)
+    assert taught.checkpoint != plain.checkpoint
+    assert taught.epochs[0].top1 == plain.epochs[0].top1
+
+
+def test_a_training_goes_on_after_a_kill_and_leaves_no_checkpoint(
+    store: MemoryStore, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECATEUR_CACHE", str(tmp_path))
+    study = make_study(weights=weights, training={**TRAINED, "epochs": 3})
+    undisturbed, _ = make_pair(MemoryStore(), study, pruner_0=0.5)
+    assert list((tmp_path / "training").iterdir()) == []
+    Workshop(study=study, store=store).make_unpruned()
+    with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+        context.setattr("secateur.candidate.export_onnx", interrupt)
+        make_pair(store, study, pruner_0=0.5)
+    assert len(list((tmp_path / "training").iterdir())) == 1
+    resumed, _ = make_pair(store, study, pruner_0=0.5)
+    assert resumed.checkpoint == undisturbed.checkpoint
+    assert list((tmp_path / "training").iterdir()) == []
+
+
+def interrupt(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
 
 
 # --- reuse
@@ -297,6 +338,11 @@ def test_a_checked_study_holds_its_schedule(tmp_path: Path) -> None:
 def test_a_search_space_that_leaves_the_schedules_is_refused(parameters: dict[str, Any], problem: str) -> None:
     with pytest.raises(StudyError, match=f"search.parameters: .*{problem}"):
         check_study(make_study(search=with_parameters(**parameters)))
+
+
+def test_only_one_may_set_learning_rates() -> None:
+    with pytest.raises(StudyError, match=r"training.lr_curve: 'cosine' sets learning rates, and so does the schedule"):
+        check_study(make_study(training={"epochs": 1, "lr_curve": "cosine"}))
 
 
 def test_a_study_is_checked_against_its_model() -> None:

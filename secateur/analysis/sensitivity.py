@@ -142,7 +142,9 @@ class _Probe:
             scores = evaluate(module, splits.validation, splits.normalize, device=device)
             module.cpu()
             known = {
-                **scores.model_dump(include={"top1", "top5", "loss"}),
+                "top1": scores.top1,
+                "top5": scores.top5,
+                "loss": scores.loss,
                 "num_removed": unit.num_filters - num_kept,
                 "num_params": count_params(module),
                 "macs": count_macs(module, self.workshop.example_NCHW),

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -203,14 +203,53 @@ class Search(_Frozen):
 
 
 class Training(_Frozen):
-    """How a network is trained: SGD with momentum, learning rate from the compression schedule."""
+    """How a network is trained: SGD with momentum."""
 
     epochs: int = Field(0, ge=0, description="0: pruned networks are measured as they are.")
-    lr: float = Field(0.1, gt=0, description="Initial learning rate.")
+    lr: float = Field(0.1, gt=0, description="Initial learning rate; of a curve the highest.")
+    lr_curve: Literal["schedule", "cosine", "one_cycle", "step"] = Field(
+        "schedule", description="schedule: as the compression schedule says, constant if it says nothing."
+    )
+    warmup_epochs: float = Field(0.0, ge=0, description="A curve's learning rate rises linearly for so long.")
     batch_size: int = Field(128, ge=1)
+    accumulation: int = Field(1, ge=1, description="Parts a batch is divided into where memory is short.")
     momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = False
     weight_decay: float = Field(1e-4, ge=0)
+    decay_vectors: bool = Field(True, description="Weight decay also acts on biases and batch normalisation.")
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    ema_decay: float = Field(0.0, ge=0, lt=1, description="Of a moving average of the weights, which counts then.")
+    distillation: bool = Field(False, description="The unpruned network's logits are imitated.")
+    distillation_weight: float = Field(0.7, gt=0, le=1, description="Share of the loss that distillation has.")
+    temperature: float = Field(4.0, gt=0, description="Of distillation.")
+    recalibration_images: int = Field(
+        2560, ge=0, description="Batch normalisation's statistics of a pruned network are computed anew from so many."
+    )
     augment: bool = Field(True, description="Random shift by up to 4 pixels, and flip where the dataset allows it.")
+    cutout: int = Field(0, ge=0, description="Side in pixels of a black square in each training image.")
+    precision: Literal["f32", "bf16", "f16"] | None = Field(None, description="By default the machine's fastest.")
+    deterministic: bool = Field(False, description="Refuse what does not compute the same twice.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.warmup_epochs and self.lr_curve == "schedule":
+            raise PartError(
+                ("warmup_epochs",),
+                "belongs to an lr_curve such as 'cosine'; a compression schedule has warm-ups of its own",
+            )
+        if self.nesterov and not self.momentum:
+            raise PartError(("nesterov",), "needs momentum")
+        return self
+
+
+class Baseline(Training):
+    """How the unpruned network is trained, where no weights are given: no schedule acts, and there is no teacher."""
+
+    epochs: int = Field(30, ge=0)
+    lr_curve: Literal["schedule", "cosine", "one_cycle", "step"] = Field(
+        "cosine", description="schedule: constant, since there is none."
+    )
+    distillation: Literal[False] = Field(False, description="There is no network to imitate.")
 
 
 class Budget(_Frozen):
@@ -243,7 +282,7 @@ class Study(_Frozen):
     )
     search: Search
     training: Training = Training()
-    baseline: Training = Training(epochs=30)
+    baseline: Baseline = Baseline()
     budget: Budget = Budget()
     skip_unprunable: bool = Field(False, description="Leave layers alone that cannot be thinned safely.")
     evaluation: Annotated[str, AfterValidator(_check_python_reference)] | None = Field(

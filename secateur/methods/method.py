@@ -119,6 +119,23 @@ class Chance:
         object.__setattr__(self, "numpy", np.random.RandomState(self.seed))
         object.__setattr__(self, "torch", torch.Generator().manual_seed(self.seed))
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return where each generator is."""
+        numpy: Any = self.numpy.get_state(legacy=True)
+        kind, keys, *rest = numpy
+        return {
+            "python": self.python.getstate(),
+            "numpy": [kind, keys.tolist(), *rest],
+            "torch": self.torch.get_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on drawing where other generators were; their state may have been JSON meanwhile."""
+        version, keys, gauss = state["python"]
+        self.python.setstate((version, tuple(keys), gauss))
+        self.numpy.set_state(tuple(state["numpy"]))
+        self.torch.set_state(state["torch"])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Activations:

@@ -6,8 +6,9 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer, lr_scheduler
+from torch.optim import Optimizer
 
 from secateur.errors import ScheduleError, ThinningError
 from secateur.methods import (
@@ -21,15 +22,13 @@ from secateur.methods import (
     ResidualBlockRemover,
     Side,
     layer_of,
-    lr_sequence,
 )
 from secateur.methods.elementwise import LevelPruner
 from secateur.methods.filters import FilterPruner
-from secateur.methods.learning_rates import PLATEAU
 from secateur.pruning.coupling import coupling_problems
+from secateur.pruning.learning_rates import LearningRates
 from secateur.pruning.masks import Masks
 from secateur.pruning.observation import ActivationObserver, folded, following_norms
-from secateur.results import Scores
 from secateur.schedule import Policy, PruningOptions, RegularizationOptions, Schedule
 from secateur.thinning import (
     ChannelSpace,
@@ -37,12 +36,15 @@ from secateur.thinning import (
     choose_blocks,
     find_residual_blocks,
     remove_blocks,
+    replace_by_identity,
+    resize_like,
     spaces_without,
     thin,
     trace_channel_spaces,
     unprunable,
     whole_units,
 )
+from secateur.training import Evaluation
 
 
 class ScheduleEngine:
@@ -110,15 +112,9 @@ class ScheduleEngine:
         self._is_pruned_before_training = False
         self._norms: dict[str, str] | None = None
         self._check_what_is_thinned_later(num_epochs)
-        self._base_lr = base_lr
         self._num_epochs = num_epochs
         self._observer = self._observe()
-        self._rates = {
-            policy.entry.name: lr_sequence(policy.entry.class_name, _lr_arguments(policy), base_lr, num_epochs)
-            for policy in schedule.of_kind("lr_scheduler")
-            if policy.entry.class_name != PLATEAU
-        }
-        self._plateaus: dict[str, lr_scheduler.ReduceLROnPlateau] = {}
+        self._rates = LearningRates(schedule, base_lr, num_epochs)
 
     @property
     def masks(self) -> Mapping[str, Tensor]:
@@ -130,16 +126,10 @@ class ScheduleEngine:
         """The network that the schedule changes."""
         return self._model
 
+    @property
     def learning_rates(self) -> tuple[float, ...]:
-        """Return the learning rate of each epoch (`ReduceLROnPlateau`, which only training can tell, left out)."""
-        rates, rate = [], self._base_lr
-        for policy in self._schedule.of_kind("lr_scheduler"):
-            rate = next(iter(self._rates.get(policy.entry.name, ())), rate)
-        for epoch in range(self._num_epochs):
-            rates.append(rate)
-            for _, policy in self._acting(epoch):
-                rate = next(iter(self._rates.get(policy.entry.name, ())[epoch + 1 :]), rate)
-        return tuple(rates)
+        """Of each epoch, as far as it is known before training: plateaus are left out."""
+        return self._rates.planned()
 
     def prune_before_training(self) -> None:
         """Do what the schedule says for the first minibatch of epoch 0; training then goes on from there.
@@ -156,9 +146,7 @@ class ScheduleEngine:
     def on_training_begin(self, optimizer: Optimizer) -> None:
         """Set the learning rate of epoch 0, where an LR scheduler begins with another one (a warm-up)."""
         self._optimizer = optimizer
-        for policy in self._schedule.of_kind("lr_scheduler"):
-            if rates := self._rates.get(policy.entry.name):
-                _set_rate(optimizer, rates[0])
+        self._rates.begin(optimizer)
 
     def on_epoch_begin(self, epoch: int) -> None:
         """Compute the masks of this epoch's pruners."""
@@ -214,7 +202,7 @@ class ScheduleEngine:
                 is_last = epoch == policy.last_epoch and minibatch == num_minibatches - 1
                 self._set_small_to_zero(policy, is_for_good=options.keep_mask and is_last)
 
-    def on_epoch_end(self, epoch: int, optimizer: Optimizer, validation: Scores) -> None:
+    def on_epoch_end(self, epoch: int, optimizer: Optimizer, validation: Evaluation) -> None:
         """End policies; set the learning rate of the next epoch, if an LR policy fires in this one."""
         self._optimizer = optimizer
         for _, policy in self._acting(epoch):
@@ -222,13 +210,50 @@ class ScheduleEngine:
                 self._masks.of_gradients = False
                 if policy.options.keep_mask:
                     self._masks.keep_for_good()
-            elif policy.entry.class_name == PLATEAU:
-                self._watch_plateau(policy, optimizer, validation)
-            elif rates := self._rates.get(policy.entry.name, [])[epoch + 1 :]:
-                _set_rate(optimizer, rates[0])
+            elif policy.entry.kind == "lr_scheduler":
+                self._rates.step(policy, epoch, optimizer, validation)
         if self._observer is not None and epoch == self._num_epochs - 1:
             self._observer.close()  # the network goes on without hooks
             self._observer = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what pruners, masks and learning rates have become, and the shapes of the network."""
+        needs_gradients = any(isinstance(m, Pruner) and "gradients" in m.needs for m in self._methods.values())
+        parameters = self._model.named_parameters() if needs_gradients else ()
+        return {
+            "kept": self.kept,
+            "removed_blocks": self.removed_blocks,
+            "skipped": self.skipped,
+            "shapes": {name: list(tensor.shape) for name, tensor in self._model.state_dict().items()},
+            "masks": self._masks.state_dict(),
+            "memories": self._memories,
+            "started": sorted(self._started),
+            "chance": self._chance.state_dict(),
+            "gradients": {name: parameter.grad for name, parameter in parameters if parameter.grad is not None},
+            "activations": None if self._observer is None else self._observer.state_dict(),
+            "rates": self._rates.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on in the middle of a training, with a model and a schedule as they were before it."""
+        replace_by_identity(self._model, set(state["removed_blocks"]) - set(self.removed_blocks))
+        resize_like(self._model, {n: torch.empty(shape, device="meta") for n, shape in state["shapes"].items()})
+        parameters = dict(self._model.named_parameters())
+        self._methods = {name: method.among(parameters) for name, method in self._methods.items()}
+        self._spaces = self._norms = None  # traced again, if they are asked for
+        self.kept = {name: tuple(indices) for name, indices in state["kept"].items()}
+        self.removed_blocks = tuple(state["removed_blocks"])
+        self.skipped = dict(state["skipped"])
+        self._masks.load_state_dict(state["masks"])
+        self._memories = dict(state["memories"])
+        self._started = set(state["started"])
+        self._chance.load_state_dict(state["chance"])
+        for name, gradient in state["gradients"].items():
+            parameters[name].grad = gradient.to(parameters[name].device)
+        if self._observer is not None:
+            self._observer.load_state_dict(state["activations"])
+        assert self._optimizer is not None, "training has begun"
+        self._rates.load_state_dict(state["rates"], self._optimizer)
 
     def _acting(self, epoch: int) -> list[tuple[int, Policy]]:
         """Return the policies of an epoch, in order, each with its place in the schedule."""
@@ -300,12 +325,6 @@ class ScheduleEngine:
             if is_for_good:
                 self._masks.masks[name] = keep & self._masks.masks.get(name, keep)
 
-    def _watch_plateau(self, policy: Policy, optimizer: Optimizer, validation: Scores) -> None:
-        if (plateau := self._plateaus.get(policy.entry.name)) is None:
-            plateau = lr_scheduler.ReduceLROnPlateau(optimizer, **_lr_arguments(policy))
-            self._plateaus[policy.entry.name] = plateau
-        plateau.step(validation.loss if plateau.mode == "min" else validation.top1)
-
     def _remove_blocks(self, remover: ResidualBlockRemover) -> None:
         blocks = find_residual_blocks(self._model, self._example())
         going = choose_blocks(self._model, blocks, remover.keep)
@@ -370,13 +389,3 @@ def _chooses_again(options: PruningOptions, epoch: int, minibatch: int, num_mini
     number, frequency = epoch * num_minibatches + minibatch, options.mini_batch_pruning_frequency
     is_due = minibatch > 0 and frequency != 0 and number % frequency == 0
     return is_due or (options.skip_first_minibatch and number == 1)
-
-
-def _lr_arguments(policy: Policy) -> dict[str, Any]:
-    assert isinstance(policy.entry.arguments, Mapping)
-    return dict(policy.entry.arguments)
-
-
-def _set_rate(optimizer: Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate

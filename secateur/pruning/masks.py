@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +72,15 @@ class Masks:
         """Forget the masks of parameters that the network has lost."""
         self.masks = {name: mask for name, mask in self.masks.items() if name in names}
         self._copies = {name: copy for name, copy in self._copies.items() if name in names}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that matters between two minibatches."""
+        return {"masks": self.masks, "options": [self.on_forward_only, self.of_gradients, self.with_copies]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with the masks that `state_dict` returned."""
+        self.masks = dict(state["masks"])
+        self.on_forward_only, self.of_gradients, self.with_copies = state["options"]
 
     def _masked(self) -> Iterator[tuple[str, nn.Parameter, Tensor]]:
         with torch.no_grad():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -104,6 +104,15 @@ class ActivationObserver:
             yield
         finally:
             self._is_paused = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was seen."""
+        return {"sums": self._sums, "num_images": self._num_images}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on adding to what was seen before."""
+        self._sums = {layer: (total_C, nonzero_C) for layer, (total_C, nonzero_C) in state["sums"].items()}
+        self._num_images = dict(state["num_images"])
 
     def close(self) -> None:
         """Look no more."""

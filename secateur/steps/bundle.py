@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,19 +12,20 @@ import safetensors.torch
 import torch
 
 from secateur import progress
-from secateur.candidate import Pruned, Workshop
+from secateur.candidate import Workshop
 from secateur.config import Study
 from secateur.datasets import Splits
 from secateur.errors import JobError, ScheduleError, StudyError, ThinningError
 from secateur.identity import acting_later
 from secateur.methods.learning_rates import PLATEAU
-from secateur.results import BASELINES, OFF_THE_SHELF, UNPRUNED, EpochResult, Failure, TrialRecord
+from secateur.results import BASELINES, OFF_THE_SHELF, UNPRUNED, Failure, TrialRecord
+from secateur.retraining import Pruned
 from secateur.schedule import Schedule
 from secateur.steps.compress import compress, unpruned_checkpoint
 from secateur.steps.open import open_study
 from secateur.steps.propose import propose
 from secateur.steps.record import now, proposed
-from secateur.store import StudyFiles, StudyLease
+from secateur.store import StudyFiles, StudyLease, get_object
 from secateur.thinning import save_network
 from secateur.training import TrainingResult, evaluate
 from secateur.training.jobs import (
@@ -156,8 +156,7 @@ def _trained_elsewhere(workshop: Workshop, pruned: Pruned, result: Result, resul
         raise JobError(f"{path.parent}: was trained for {num_epochs} epochs, not {workshop.study.training.epochs}.")
     splits = workshop.splits
     validation = evaluate(pruned.module, splits.validation, splits.normalize, device=workshop.device)
-    epochs = tuple(EpochResult(**dataclasses.asdict(epoch)) for epoch in result.epochs)
-    return TrainingResult(epochs=epochs, validation=validation)
+    return TrainingResult(epochs=result.epochs, validation=validation)
 
 
 def _check_portable(schedule: Schedule, study: Study) -> None:
@@ -210,18 +209,24 @@ def _next_records(files: StudyFiles, study: Study, num_trials: int) -> list[Tria
 
 
 def _job(workshop: Workshop, pruned: Pruned, record: TrialRecord, out_dir: Path, images: str) -> Job:
-    schedule, normalize = workshop.schedule, workshop.splits.normalize
+    training, normalize = workshop.study.training, workshop.splits.normalize
+    if workshop.is_recalibrated(pruned):
+        workshop.recalibrate(pruned)
+    network = save_network(pruned.network)
+    teacher = get_object(workshop.store, pruned.unpruned)
     masks = {name: mask.to(torch.uint8) for name, mask in pruned.engine.masks.items()}
     return Job(
         identity=_digest_in(pruned.identity),
         study=record.study,
         trial=record.label,
-        network=keep(out_dir, lambda path: path.write_bytes(save_network(pruned.network))),
+        network=keep(out_dir, lambda path: path.write_bytes(network)),
         masks=keep(out_dir, lambda path: safetensors.torch.save_file(masks, path)) if masks else None,
+        teacher=keep(out_dir, lambda path: path.write_bytes(teacher)) if training.distillation else None,
         images=images,
         normalize=Scaling(mean=normalize.mean, std=normalize.std),
-        learning_rates=pruned.engine.learning_rates() if schedule.of_kind("lr_scheduler") else (),
-        settings=workshop.settings(workshop.study.training),
+        learning_rates=pruned.engine.learning_rates if workshop.schedule.of_kind("lr_scheduler") else (),
+        settings=workshop.settings(training),
+        precision=training.precision,
     )
 
 

@@ -1,7 +1,20 @@
 """Thinning: what is masked is physically removed."""
 
-from secateur.models.network_file import Network, all_filters, rebuild, save_network, unpruned
-from secateur.thinning.blocks import choose_blocks, find_residual_blocks, remove_blocks, spaces_without
+from secateur.models.network_file import (
+    Network,
+    all_filters,
+    rebuild,
+    replace_by_identity,
+    resize_like,
+    save_network,
+    unpruned,
+)
+from secateur.thinning.blocks import (
+    choose_blocks,
+    find_residual_blocks,
+    remove_blocks,
+    spaces_without,
+)
 from secateur.thinning.counting import count_macs, count_params
 from secateur.thinning.spaces import ChannelSpace, trace_channel_spaces
 from secateur.thinning.surgery import Thinned, thin
@@ -18,6 +31,8 @@ __all__ = [
     "find_residual_blocks",
     "rebuild",
     "remove_blocks",
+    "replace_by_identity",
+    "resize_like",
     "save_network",
     "spaces_without",
     "thin",

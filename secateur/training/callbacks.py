@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from torch import Tensor
 from torch.optim import Optimizer
 
-from secateur.results import Scores
+from secateur.training.outcomes import Evaluation
 
 
 class Callbacks(Protocol):
@@ -40,7 +41,10 @@ class Callbacks(Protocol):
         """
 
     def before_backward(self, loss: Tensor) -> Tensor:
-        """Return the loss to descend on: `loss`, the minibatch's cross entropy, and any regularisation."""
+        """Return the loss to descend on: `loss` and any regularisation.
+
+        Called once a minibatch; where gradients are accumulated, with the loss of its first part.
+        """
 
     def before_optimizer_step(self) -> None:
         """Act when gradients are there and weights still unchanged."""
@@ -48,8 +52,17 @@ class Callbacks(Protocol):
     def on_minibatch_end(self, epoch: int, minibatch: int, num_minibatches: int) -> None:
         """Act after the optimizer's step."""
 
-    def on_epoch_end(self, epoch: int, optimizer: Optimizer, validation: Scores) -> None:
+    def on_epoch_end(self, epoch: int, optimizer: Optimizer, validation: Evaluation) -> None:
         """Act after the evaluation: the place to set the next epoch's learning rate in `optimizer`."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return, between two epochs, what outlives a kill: numbers, texts, tensors, and lists and dicts of them."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was called; what was made smaller by then must have its shapes again afterwards.
+
+        Called after `on_training_begin`; the weights are loaded next.
+        """
 
 
 class NoCallbacks(Callbacks):
@@ -74,5 +87,12 @@ class NoCallbacks(Callbacks):
     def on_minibatch_end(self, epoch: int, minibatch: int, num_minibatches: int) -> None:
         """Do nothing."""
 
-    def on_epoch_end(self, epoch: int, optimizer: Optimizer, validation: Scores) -> None:
+    def on_epoch_end(self, epoch: int, optimizer: Optimizer, validation: Evaluation) -> None:
+        """Do nothing."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return that there is nothing to keep."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Do nothing."""

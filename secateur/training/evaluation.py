@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from secateur import progress
 from secateur.errors import TrainingError
-from secateur.results import Scores
 from secateur.training.batches import Images, Normalization, fastest_memory_format, normalized
+from secateur.training.outcomes import Evaluation
 from secateur.training.settings import Device, Precision, autocast
 
 
@@ -24,7 +24,7 @@ def evaluate(
     batch_size: int = 128,
     device: Device = "cpu",
     precision: Precision = "f32",
-) -> Scores:
+) -> Evaluation:
     """Evaluate a network.
 
     Args:
@@ -36,8 +36,7 @@ def evaluate(
         precision: bf16 is faster where `fastest_precision` says so; top1 then moves by about 0.1 point.
 
     Returns:
-        top1 and top5 in percent (of equal logits the lower class comes first; with five classes or fewer top5 is
-        100), the mean cross entropy, and how many classes were predicted at all.
+        What it got right and wrong; see `Evaluation`.
 
     Raises:
         TrainingError: Some logit is NaN or infinite.
@@ -53,7 +52,7 @@ def evaluate(
     labels_N = image_set.labels_N
     top5_N5 = logits_NK.sort(dim=1, descending=True, stable=True).indices[:, :5]
     is_hit_N5 = top5_N5 == labels_N.unsqueeze(1)
-    return Scores(
+    return Evaluation(
         top1=100 * int(is_hit_N5[:, 0].sum()) / num_images,
         top5=100 * int(is_hit_N5.sum()) / num_images,
         loss=F.cross_entropy(logits_NK.double(), labels_N).item(),

@@ -30,7 +30,8 @@ from torch import Tensor
 
 from secateur.errors import JobError
 from secateur.training.documents import from_json
-from secateur.training.settings import TrainingSettings
+from secateur.training.outcomes import TrainedEpoch
+from secateur.training.settings import Precision, TrainingSettings
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -58,13 +59,17 @@ class Job:
     """As `secateur.models.network_file` writes it."""
     masks: str | None
     """Parameter -> uint8 tensor of its shape, 0 = kept at zero."""
+    teacher: str | None
+    """The network whose logits are imitated."""
     images: str
     """`train_NHWC`, `validation_NHWC` uint8; `train_N`, `validation_N` their classes, int64."""
     normalize: Scaling
     learning_rates: tuple[float, ...]
     """Of each epoch, where the compression schedule sets them; else empty."""
     settings: TrainingSettings
-    """Device and precision are the host's own."""
+    """Device and precision of home; the host has its own."""
+    precision: Precision | None
+    """Where the study names one; None: the host's fastest."""
     version: Literal[1] = 1
 
     @property
@@ -74,26 +79,13 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Epoch:
-    """One epoch, as `secateur.training.train` reports it."""
-
-    epoch: int
-    lr: float
-    training_loss: float
-    top1: float
-    top5: float
-    loss: float
-    duration_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Result:
     """What became of a job."""
 
     identity: str
     weights: str
     """The sha256 of weights.safetensors."""
-    epochs: tuple[Epoch, ...]
+    epochs: tuple[TrainedEpoch, ...]
     device: str
     """The host's, in its maker's words."""
     precision: str
@@ -133,7 +125,7 @@ def read_jobs(folder: Path) -> list[Job]:
         try:
             job = read_json(Job, path)
             _check_identity(job.identity, path.stem, path)
-            for digest in (job.network, job.images, job.masks):
+            for digest in (job.network, job.images, job.masks, job.teacher):
                 if digest is not None:
                     path_of(folder, digest)
         except JobError as exc:

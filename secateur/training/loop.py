@@ -5,30 +5,31 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 (everybody's name for it)
-from torch import Generator, Tensor, nn
-from torch.optim import SGD, Optimizer
+from torch import Tensor, nn
+from torch.amp import GradScaler
+from torch.optim import Optimizer
 
 from secateur import progress
-from secateur.errors import TrainingError
-from secateur.results import EpochResult, Scores
-from secateur.training.batches import Images, Normalization, augmented, fastest_memory_format, normalized
+from secateur.errors import InputError, TrainingError
+from secateur.training.batches import Batches, Images, Normalization
 from secateur.training.callbacks import Callbacks
+from secateur.training.checkpoint import read_checkpoint, write_checkpoint
 from secateur.training.evaluation import evaluate
+from secateur.training.losses import Criterion
+from secateur.training.optimization import WeightAverage, follow_parameters, learning_rate, make_optimizer
+from secateur.training.outcomes import Evaluation, TrainedEpoch, TrainingResult
 from secateur.training.settings import TrainingSettings, autocast
 
+_LOOK_EVERY = 32
+"""Minibatches between two looks at the loss, each of which waits for the device."""
 
-@dataclass(frozen=True, kw_only=True)
-class TrainingResult:
-    """What training led to. The last epoch counts, never the best."""
-
-    epochs: tuple[EpochResult, ...]
-    """`training_loss` is the epoch's mean cross entropy, regularisation left out; `lr` the one it began with."""
-    validation: Scores
-    """After the last epoch."""
+_EVALUATION_BATCH_SIZE = 128
 
 
 def train(
@@ -39,149 +40,315 @@ def train(
     callbacks: Callbacks,
     *,
     normalize: Normalization,
+    teacher: nn.Module | None = None,
+    checkpoint: Path | None = None,
 ) -> TrainingResult:
-    """Train `model` in place with SGD on cross entropy, and evaluate it after every epoch.
+    """Train `model` in place with SGD, and evaluate it after every epoch.
 
-    On the CPU the same seed, weights and number of threads give the same weights, bit for bit. The global random
-    state and the model's mode are left as they were.
+    On the CPU the same seed, weights and number of threads give the same weights, bit for bit, also if the process is
+    killed and called again. The global random state and the model's mode are left as they were. A minibatch for which
+    the memory does not suffice is divided, and so are all after it: the optimizer's steps stay the same.
+
+    Args:
+        model: The network, as it is to begin with; again when a killed training goes on.
+        train_images: Dealt anew for each epoch.
+        validation_images: Evaluated after each.
+        settings: How.
+        callbacks: What a compression schedule does meanwhile.
+        normalize: What the network was, or is to be, trained with.
+        teacher: Whose logits are imitated, with `settings.distillation_weight`; put into eval mode.
+        checkpoint: A file, written after every epoch, from which an earlier call with the same arguments goes on.
 
     Raises:
-        TrainingError: The loss became NaN or infinite; names epoch and learning rate.
+        InputError: There is a teacher but no `distillation_weight`, or the other way round; or the checkpoint belongs
+            to another training.
+        TrainingError: The loss became NaN or infinite (names epoch and learning rate); the memory does not suffice for
+            one image; the checkpoint cannot be read.
     """
+    if (teacher is None) != (settings.distillation_weight == 0):
+        raise InputError(
+            f"distillation_weight is {settings.distillation_weight:g}, and there is {'no' if teacher is None else 'a'}"
+            " teacher. Give train() a network to imitate and a weight above 0, or neither."
+        )
+    if teacher is not None:
+        teacher.to(settings.device).eval()
     was_training = model.training
     model.to(settings.device)
     trainer = _Trainer(
         model=model,
-        batches=_Batches(model, train_images, normalize, settings),
+        batches=Batches(model, train_images, normalize, settings),
         validation_images=validation_images,
         normalize=normalize,
-        optimizer=SGD(model.parameters(), settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay),
+        optimizer=make_optimizer(model, settings),
+        criterion=Criterion(settings=settings, teacher=teacher),
+        scaler=GradScaler(settings.device, enabled=settings.precision == "f16"),
+        average=WeightAverage(model, settings.ema_decay) if settings.ema_decay else None,
         callbacks=callbacks,
         settings=settings,
+        checkpoint=checkpoint,
     )
     try:
-        with torch.random.fork_rng(devices=[settings.device] if settings.device == "cuda" else []):
+        with (
+            _deterministic(settings),
+            torch.random.fork_rng(devices=[settings.device] if settings.device == "cuda" else []),
+        ):
             torch.manual_seed(settings.seed)
             return trainer.run()
     finally:
         model.train(was_training)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class _Trainer:
     model: nn.Module
-    batches: _Batches
+    batches: Batches
     validation_images: Images
     normalize: Normalization
     optimizer: Optimizer
+    criterion: Criterion
+    scaler: GradScaler
+    average: WeightAverage | None
     callbacks: Callbacks
     settings: TrainingSettings
+    checkpoint: Path | None
+    epochs: list[TrainedEpoch] = field(default_factory=list)
+    validation: Evaluation | None = None
 
     @property
     def lr(self) -> float:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def run(self) -> TrainingResult:
-        epochs: list[EpochResult] = []
-        scores: Scores | None = None
         self.callbacks.on_training_begin(self.optimizer)
-        for epoch in range(self.settings.epochs):
-            started, lr = time.perf_counter(), self.lr
-            with progress.track(f"epoch {epoch + 1}/{self.settings.epochs}", total=len(self.batches)) as bar:
-                self.callbacks.on_epoch_begin(epoch)
-                training_loss = self._train_epoch(epoch, bar)
-                scores = self._evaluate(f"After epoch {epoch + 1} of {self.settings.epochs}, at lr {lr:g}: ")
-                bar.advance(0, note=f"top1 {scores.top1:.2f}")
-            self.callbacks.on_epoch_end(epoch, self.optimizer, scores)
-            epochs.append(
-                EpochResult(
-                    epoch=epoch,
-                    lr=lr,
-                    training_loss=training_loss,
-                    top1=scores.top1,
-                    top5=scores.top5,
-                    loss=scores.loss,
-                    duration_s=time.perf_counter() - started,
-                )
-            )
-        return TrainingResult(epochs=tuple(epochs), validation=scores or self._evaluate(""))
+        if self.checkpoint is not None and (state := read_checkpoint(self.checkpoint)) is not None:
+            self._load_state_dict(state, self.checkpoint)
+        for epoch in range(len(self.epochs), self.settings.epochs):
+            self._train_epoch(epoch)
+            if self.checkpoint is not None:
+                write_checkpoint(self.checkpoint, self._state_dict())
+        if self.average is not None:
+            self.average.copy_to(self.model)
+        return TrainingResult(epochs=tuple(self.epochs), validation=self.validation or self._evaluate(""))
 
-    def _train_epoch(self, epoch: int, bar: progress.Bar) -> float:
-        """Return the mean cross entropy."""
+    def _train_epoch(self, epoch: int) -> None:
+        started = time.perf_counter()
+        with progress.track(f"epoch {epoch + 1}/{self.settings.epochs}", total=len(self.batches)) as bar:
+            self._follow_curve(epoch)
+            lr = self.lr
+            self.callbacks.on_epoch_begin(epoch)
+            training_loss, num_images = self._descend(epoch, bar)
+            trained_s = time.perf_counter() - started
+            with nullcontext() if self.average is None else self.average.applied_to(self.model):
+                scores = self._evaluate(f"After epoch {epoch + 1} of {self.settings.epochs}, at lr {lr:g}: ")
+            bar.advance(0, note=f"top1 {scores.top1:.2f}")
+        self.callbacks.on_epoch_end(epoch, self.optimizer, scores)
+        self.validation = scores
+        self.epochs.append(
+            TrainedEpoch(
+                epoch=epoch,
+                lr=lr,
+                training_loss=training_loss,
+                top1=scores.top1,
+                top5=scores.top5,
+                loss=scores.loss,
+                duration_s=time.perf_counter() - started,
+                images_per_s=num_images / trained_s,
+            )
+        )
+
+    def _descend(self, epoch: int, bar: progress.Bar) -> tuple[float, int]:
+        """Take one step a minibatch; return the mean loss and the number of images."""
         self.model.train()
         num_minibatches = len(self.batches)
-        total_loss, num_images = 0.0, 0
+        losses = _Losses(f"in epoch {epoch + 1} of {self.settings.epochs}, minibatch {{}} of {num_minibatches}")
         for minibatch, (inputs_NCHW, labels_N) in enumerate(self.batches):
             self.callbacks.on_minibatch_begin(epoch, minibatch, num_minibatches)
-            _follow_parameters(self.optimizer, self.model)
-            where = f"in epoch {epoch + 1} of {self.settings.epochs}, minibatch {minibatch + 1} of {num_minibatches}"
-            total_loss += self._step(inputs_NCHW, labels_N, where) * len(labels_N)
+            follow_parameters(self.optimizer, self.model, self.settings)
+            self._follow_curve(epoch + minibatch / num_minibatches)
+            losses.add(*self._gradients(inputs_NCHW, labels_N), num_images=len(labels_N), lr=self.lr)
+            self.scaler.unscale_(self.optimizer)
+            self.callbacks.before_optimizer_step()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
             self.callbacks.on_minibatch_end(epoch, minibatch, num_minibatches)
-            num_images += len(labels_N)
-            bar.advance(note=f"loss {total_loss / num_images:.3f}")
-        return total_loss / num_images
+            if self.average is not None:
+                self.average.update(self.model)
+            is_last = minibatch == num_minibatches - 1
+            if is_last or (minibatch + 1) % _LOOK_EVERY == 0:
+                bar.advance(0, note=f"loss {losses.look():.3f}")
+            bar.advance()
+        return losses.look(), losses.num_images
 
-    def _step(self, inputs_NCHW: Tensor, labels_N: Tensor, where: str) -> float:
-        """Return the minibatch's cross entropy.
+    def _follow_curve(self, epoch: float) -> None:
+        if self.settings.lr_curve != "schedule":
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(self.settings, epoch)
 
-        No reference to the autograd graph survives: it would hold the shapes that a callback may change before
-        the next step.
+    def _gradients(self, inputs_NCHW: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the parameters the minibatch's gradients; return its loss, and what was descended on."""
+        while True:
+            try:
+                return self._accumulated(inputs_NCHW, labels_N)
+            except RuntimeError as exc:
+                if not _is_out_of_memory(exc):
+                    raise
+                problem = str(exc)
+            # Here, and not above, the exception and the tensors that it holds are gone.
+            self._divide(len(labels_N), problem)
+
+    def _accumulated(self, inputs_NCHW: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Do as `_gradients`, in as many parts as the settings say.
+
+        No reference to the autograd graph survives: it would hold the shapes that a callback may change before the
+        next step.
         """
-        with autocast(self.settings.device, self.settings.precision):
-            logits_NK = self.model(inputs_NCHW)
-        cross_entropy = F.cross_entropy(logits_NK.float(), labels_N)
-        loss = self.callbacks.before_backward(cross_entropy)
-        if not math.isfinite(value := loss.item()):
-            raise TrainingError(
-                f"The loss became {value} {where}, at lr {self.lr:g}. Lower training.lr, or prune less at once."
-            )
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.callbacks.before_optimizer_step()
-        self.optimizer.step()
-        return cross_entropy.item()
+        self.optimizer.zero_grad(set_to_none=True)
+        num_images = len(labels_N)
+        size = math.ceil(num_images / self.settings.accumulation)
+        losses: list[Tensor] = []
+        objectives: list[Tensor] = []
+        for part_NCHW, part_N in zip(torch.split(inputs_NCHW, size), torch.split(labels_N, size), strict=True):
+            with autocast(self.settings.device, self.settings.precision):
+                logits_NK = self.model(part_NCHW)
+            loss = self.criterion(part_NCHW, logits_NK, part_N) * (len(part_N) / num_images)
+            objective = loss if losses else self.callbacks.before_backward(loss)
+            self.scaler.scale(objective).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+            objectives.append(objective.detach())
+        return torch.stack(losses).sum(), torch.stack(objectives).sum()
 
-    def _evaluate(self, where: str) -> Scores:
-        try:
-            return evaluate(self.model, self.validation_images, self.normalize, device=self.settings.device)
-        except TrainingError as exc:
-            raise TrainingError(f"{where}{exc}") from None
+    def _divide(self, num_images: int, problem: str) -> None:
+        size = math.ceil(num_images / self.settings.accumulation)
+        if size == 1:
+            raise TrainingError(f"The memory does not suffice to train on one image: {problem}")
+        if self.settings.device == "cuda":
+            torch.cuda.empty_cache()
+        self.settings = replace(self.settings, accumulation=2 * self.settings.accumulation)
+        progress.message(
+            f"The memory does not suffice for {size} images at once: training goes on with {math.ceil(size / 2)}, their"
+            f" gradients added up to minibatches of {self.settings.batch_size} as before."
+        )
+
+    def _evaluate(self, where: str) -> Evaluation:
+        batch_size = _EVALUATION_BATCH_SIZE
+        while True:
+            try:
+                return evaluate(
+                    self.model,
+                    self.validation_images,
+                    self.normalize,
+                    batch_size=batch_size,
+                    device=self.settings.device,
+                )
+            except TrainingError as exc:
+                raise TrainingError(f"{where}{exc}") from None
+            except RuntimeError as exc:
+                if not _is_out_of_memory(exc) or batch_size == 1:
+                    raise
+            batch_size //= 2
+
+    def _state_dict(self) -> dict[str, Any]:
+        momenta = {
+            name: momentum
+            for name, parameter in self.model.named_parameters()
+            if (momentum := self.optimizer.state[parameter].get("momentum_buffer")) is not None
+        }
+        random = {"cpu": torch.get_rng_state(), "batches": self.batches.generator.get_state()}
+        if self.settings.device == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state()
+        return {
+            "settings": asdict(self.settings),
+            "epochs": [asdict(epoch) for epoch in self.epochs],
+            "model": self.model.state_dict(),
+            "momenta": momenta,
+            "lrs": [group["lr"] for group in self.optimizer.param_groups],
+            "scaler": self.scaler.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "callbacks": self.callbacks.state_dict(),
+            "random": random,
+        }
+
+    def _load_state_dict(self, state: dict[str, Any], path: Path) -> None:
+        accumulation = state["settings"]["accumulation"]  # more than asked for, where memory was short
+        own = asdict(replace(self.settings, accumulation=accumulation))
+        if state["settings"] != own:
+            other = sorted(name for name, value in state["settings"].items() if own.get(name) != value)
+            raise InputError(f"The checkpoint {path} is of a training with another {', '.join(other)}. Remove it.")
+        self.settings = replace(self.settings, accumulation=accumulation)
+        self.epochs = [TrainedEpoch(**epoch) for epoch in state["epochs"]]
+        self.callbacks.load_state_dict(state["callbacks"])
+        self.model.load_state_dict(state["model"])
+        follow_parameters(self.optimizer, self.model, self.settings)
+        for name, momentum in state["momenta"].items():
+            parameter = self.model.get_parameter(name)
+            self.optimizer.state[parameter]["momentum_buffer"] = momentum.to(parameter.device)
+        for group, lr in zip(self.optimizer.param_groups, state["lrs"], strict=True):
+            group["lr"] = lr
+        self.scaler.load_state_dict(state["scaler"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.batches.generator.set_state(state["random"]["batches"])
+        torch.set_rng_state(state["random"]["cpu"])
+        if self.settings.device == "cuda":
+            torch.cuda.set_rng_state(state["random"]["cuda"])
 
 
-class _Batches:
-    """The training images on the device, dealt anew for each epoch."""
+@dataclass(kw_only=True)
+class _Seen:
+    """One minibatch's losses, on the device."""
 
-    def __init__(self, model: nn.Module, images: Images, normalize: Normalization, settings: TrainingSettings) -> None:
-        self._images_NHWC = images.images_NHWC.to(settings.device)
-        self._labels_N = images.labels_N.to(settings.device)
-        self._normalize = normalize
-        self._settings = settings
-        self._generator = Generator().manual_seed(settings.seed)  # apart from what the network draws
-        self._layout = fastest_memory_format(model, normalized(self._images_NHWC[:2], normalize))
-
-    def __len__(self) -> int:
-        return math.ceil(len(self._labels_N) / self._settings.batch_size)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield every image once, in random order: N x C x H x W inputs and N labels."""
-        order_N = torch.randperm(len(self._labels_N), generator=self._generator).to(self._labels_N.device)
-        for rows_N in torch.split(order_N, self._settings.batch_size):
-            images_NHWC = augmented(
-                self._images_NHWC.index_select(0, rows_N),
-                max_shift=self._settings.max_shift,
-                flip=self._settings.flip,
-                generator=self._generator,
-            )
-            inputs_NCHW = normalized(images_NHWC, self._normalize).contiguous(memory_format=self._layout)
-            yield inputs_NCHW, self._labels_N.index_select(0, rows_N)
+    values_2: Tensor
+    num_images: int
+    lr: float
 
 
-def _follow_parameters(optimizer: Optimizer, model: nn.Module) -> None:
-    """Let the optimizer see what a callback has made of the model; changed shapes lose their momentum."""
-    parameters = list(model.parameters())
-    optimizer.param_groups[0]["params"] = parameters
-    present = set(parameters)
-    for parameter, state in list(optimizer.state.items()):
-        momentum = state.get("momentum_buffer")
-        if parameter not in present or (momentum is not None and momentum.shape != parameter.shape):
-            del optimizer.state[parameter]
+class _Losses:
+    """The losses of an epoch. Looking at one waits for the device, so they are looked at together, now and then."""
+
+    def __init__(self, where: str) -> None:
+        self.num_images = 0
+        self._where = where
+        self._total = 0.0
+        self._num_looked_at = 0
+        self._unseen: list[_Seen] = []
+
+    def add(self, loss: Tensor, objective: Tensor, *, num_images: int, lr: float) -> None:
+        """Note a minibatch's losses: the one that is reported, and the one that is descended on."""
+        self._unseen.append(_Seen(values_2=torch.stack([loss, objective]), num_images=num_images, lr=lr))
+
+    def look(self) -> float:
+        """Return the mean loss so far.
+
+        Raises:
+            TrainingError: Some was NaN or infinite.
+        """
+        if self._unseen:
+            values_M2 = torch.stack([seen.values_2 for seen in self._unseen]).tolist()
+            for seen, (loss, objective) in zip(self._unseen, values_M2, strict=True):
+                self._num_looked_at += 1
+                if not math.isfinite(objective):
+                    where = self._where.format(self._num_looked_at)
+                    raise TrainingError(
+                        f"The loss became {objective} {where}, at lr {seen.lr:g}. Lower training.lr, or prune less at"
+                        " once."
+                    )
+                self._total += loss * seen.num_images
+                self.num_images += seen.num_images
+            self._unseen.clear()
+        return self._total / self.num_images
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Tell whether memory was short: the CPU's allocator has no error of its own."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+@contextmanager
+def _deterministic(settings: TrainingSettings) -> Iterator[None]:
+    """Let torch refuse, where the settings say so, whatever does not compute the same twice."""
+    before, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(settings.deterministic or before, warn_only=warns and not settings.deterministic)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warns)

@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,11 +19,9 @@ from torch.optim import Optimizer
 from secateur import progress
 from secateur.errors import JobError, TrainingError
 from secateur.models.network_file import rebuild
-from secateur.results import Scores as Evaluation
 from secateur.training.callbacks import NoCallbacks
 from secateur.training.jobs import (
     Diverged,
-    Epoch,
     Job,
     Result,
     folder_of,
@@ -36,7 +34,8 @@ from secateur.training.jobs import (
     write_json,
 )
 from secateur.training.loop import train
-from secateur.training.settings import Device, fastest_precision
+from secateur.training.outcomes import Evaluation, TrainingResult
+from secateur.training.settings import Device, TrainingSettings, fastest_precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,17 +89,35 @@ def train_jobs(jobs_dir: Path, out_dir: Path) -> Tally:
 
 def _train(job: Job, jobs_dir: Path, out: Path) -> None:
     device: Device = "cuda" if torch.cuda.is_available() else "cpu"
-    settings = replace(job.settings, device=device, precision=fastest_precision(device))
-    module = rebuild(read_bytes(path_of(jobs_dir, job.network), job.network)).module
+    settings = replace(job.settings, device=device, precision=job.precision or fastest_precision(device))
+    module = _network(jobs_dir, job.network)
     masks = {} if job.masks is None else read_tensors(path_of(jobs_dir, job.masks), job.masks)
     images = _read_images(path_of(jobs_dir, job.images), job.images)
-    callbacks = CarriedSchedule(module, job.learning_rates, masks, job.name)
+    checkpoint = out / "checkpoint.safetensors"
     try:
-        trained = train(module, images["train"], images["validation"], settings, callbacks, normalize=job.normalize)
+        trained = train(
+            module,
+            images["train"],
+            images["validation"],
+            settings,
+            CarriedSchedule(module, job.learning_rates, masks, job.name),
+            normalize=job.normalize,
+            teacher=None if job.teacher is None else _network(jobs_dir, job.teacher),
+            checkpoint=checkpoint,
+        )
     except TrainingError as exc:
         progress.message(f"{job.name}: {exc}")
         write_json(out / "failure.json", Diverged(identity=job.identity, message=str(exc)))
-        return
+    else:
+        _keep(job, module, trained, settings, out)
+    checkpoint.unlink(missing_ok=True)
+
+
+def _network(jobs_dir: Path, digest: str) -> nn.Module:
+    return rebuild(read_bytes(path_of(jobs_dir, digest), digest)).module
+
+
+def _keep(job: Job, module: nn.Module, trained: TrainingResult, settings: TrainingSettings, out: Path) -> None:
     weights = out / "weights.safetensors"
     safetensors.torch.save_file({n: t.detach().cpu().contiguous() for n, t in module.state_dict().items()}, weights)
     write_json(
@@ -108,8 +125,8 @@ def _train(job: Job, jobs_dir: Path, out: Path) -> None:
         Result(
             identity=job.identity,
             weights=sha256_of(weights),
-            epochs=tuple(Epoch(**{f.name: getattr(epoch, f.name) for f in fields(Epoch)}) for epoch in trained.epochs),
-            device=_device_name(device),
+            epochs=trained.epochs,
+            device=_device_name(settings.device),
             precision=settings.precision,
             torch=torch.__version__,
         ),

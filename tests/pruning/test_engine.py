@@ -91,7 +91,7 @@ def test_thinning_in_the_middle_of_a_training_trims_the_momentum() -> None:
     engine = Watched(model, engine._schedule, EXAMPLE_NCHW, base_lr=0.1, num_epochs=3)
     result = run(model, engine)
     assert len(result.epochs) == 3
-    assert seen == [(8, 0, False)] + [(8, 8, True)] * 2 + [(4, 4, True)] * 6  # momentum is kept, and fits
+    assert seen == [(8, 8, True)] * 3 + [(4, 4, True)] * 6  # momentum is kept, and fits
     conv1, bn1, conv2 = (model.get_submodule(f"blocks.0.{name}") for name in ("conv1", "bn1", "conv2"))
     assert (conv1.out_channels, bn1.num_features, conv2.in_channels) == (4, 4, 4)
     assert len(engine.kept[FIRST]) == 4

@@ -51,7 +51,8 @@ def fates(moved: Any) -> dict[str, str]:
 def without_times(compressed: Compressed | None) -> dict[str, Any]:
     assert compressed is not None
     document = compressed.model_dump(exclude={"seconds"})
-    return document | {"epochs": [{**epoch, "duration_s": 0.0} for epoch in document["epochs"]]}
+    times = {"duration_s": 0.0, "images_per_s": None}
+    return document | {"epochs": [{**epoch, **times} for epoch in document["epochs"]]}
 
 
 def test_what_comes_back_is_what_would_have_been_made_here(study: Study, files: StudyFiles, tmp_path: Path) -> None:

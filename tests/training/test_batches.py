@@ -34,6 +34,19 @@ def test_all_shifts_and_both_sides_occur() -> None:
     assert len(result.unique(dim=0)) == 18
 
 
+def test_cutout_blackens_a_square_that_the_border_may_cut() -> None:
+    white = torch.full((400, 8, 8, 3), 255, dtype=torch.uint8)
+    result = augmented(white, max_shift=0, flip=False, cutout=3, generator=Generator().manual_seed(0))
+    assert set(result.unique().tolist()) == {0, 255}
+    sizes = set()
+    for image in result[..., 0] == 0:
+        rows, columns = image.any(1).nonzero().flatten(), image.any(0).nonzero().flatten()
+        assert image.sum() == len(rows) * len(columns), "a rectangle"
+        sizes.add((len(rows), len(columns)))
+    assert sizes == {(3, 3), (2, 3), (3, 2), (2, 2)}
+    assert torch.equal(result[..., 0], result[..., 2])
+
+
 def test_without_shift_and_flip_nothing_changes_and_nothing_is_drawn() -> None:
     generator = Generator().manual_seed(0)
     state = generator.get_state()

@@ -15,8 +15,16 @@ from secateur import progress
 from secateur.config import Dataset
 from secateur.datasets import Splits, load_splits
 from secateur.errors import StudyCancelledError, TrainingError
-from secateur.results import Scores
-from secateur.training import NoCallbacks, TrainingResult, TrainingSettings, evaluate, fastest_precision, train
+from secateur.models import create_model
+from secateur.training import (
+    Evaluation,
+    NoCallbacks,
+    TrainingResult,
+    TrainingSettings,
+    evaluate,
+    fastest_precision,
+    train,
+)
 from tests.training.networks import Unchanged, small_network, some_images
 
 
@@ -60,6 +68,30 @@ def test_digits_are_learned(digits: Splits, precision: Any) -> None:
     assert time.perf_counter() - started < 60  # 2 s on two idle cores
 
 
+def test_resnet20_learns_digits(digits: Splits) -> None:
+    """Fails if anything of the loop, the loss, the augmentation or the learning rates is broken."""
+    torch.manual_seed(0)
+    model = create_model("resnet20_cifar", 10)
+    result = train(
+        model,
+        digits.train,
+        digits.validation,
+        TrainingSettings(
+            epochs=6,
+            lr=0.1,
+            lr_curve="one_cycle",
+            batch_size=64,
+            max_shift=2,
+            flip=False,
+            nesterov=True,
+            precision=fastest_precision("cpu"),
+        ),
+        NoCallbacks(),
+        normalize=digits.normalize,
+    )
+    assert result.validation.top1 >= 97
+
+
 class Recorder(NoCallbacks):
     """Notes every call, and what the network looks like then."""
 
@@ -98,7 +130,7 @@ class Recorder(NoCallbacks):
         assert self.has_stepped()
         self.note("minibatch end", epoch, minibatch, num_minibatches)
 
-    def on_epoch_end(self, epoch: int, optimizer: Optimizer, validation: Scores) -> None:
+    def on_epoch_end(self, epoch: int, optimizer: Optimizer, validation: Evaluation) -> None:
         self.note("epoch end", epoch, validation.top1)
 
 
@@ -140,7 +172,7 @@ def test_the_global_random_state_is_left_alone() -> None:
 
 def test_each_epoch_tells_the_rate_it_was_trained_with() -> None:
     class Halving(NoCallbacks):
-        def on_epoch_end(self, epoch: int, optimizer: Optimizer, validation: Scores) -> None:
+        def on_epoch_end(self, epoch: int, optimizer: Optimizer, validation: Evaluation) -> None:
             optimizer.param_groups[0]["lr"] /= 2
 
     result = run(small_network(), Halving(), epochs=3, lr=0.08)

@@ -21,7 +21,8 @@ from secateur.errors import JobError
 from secateur.models import create_model
 from secateur.models.network_file import save_network, unpruned
 from secateur.progress import Bar, Display, show_on
-from secateur.training import NoCallbacks, TrainingSettings, fastest_precision, train
+from secateur.training import NoCallbacks, TrainingSettings, fastest_precision, offline, train
+from secateur.training.__main__ import main
 from secateur.training.jobs import Diverged, Job, Result, Scaling, keep, read_outcome, read_tensors, write_job
 from secateur.training.offline import train_jobs
 from tests.flows.tiny import images
@@ -49,14 +50,20 @@ ABSENT = (
 """What the project uses elsewhere; torch and torchvision bring what they need themselves."""
 
 ALONE = """
-import importlib.abc, runpy, sys
+import runpy, sys
 
-class Absent(importlib.abc.MetaPathFinder):
+class Without:
+    def __init__(self, finder):
+        self._finder = finder
+
+    def __getattr__(self, name):
+        return getattr(self._finder, name)
+
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {absent!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+        is_absent = name.partition(".")[0] in {absent!r}
+        return None if is_absent else self._finder.find_spec(name, path, target)
 
-sys.meta_path.insert(0, Absent())
+sys.meta_path[:] = map(Without, sys.meta_path)
 sys.argv[0] = "secateur.training"
 runpy.run_module("secateur.training", run_name="__main__")
 """
@@ -89,10 +96,12 @@ def add_job(folder: Path, **changes: Any) -> Job:
         trial="0",
         network=keep(folder, lambda path: path.write_bytes(content)),
         masks=None,
+        teacher=None,
         images=keep(folder, lambda path: safetensors.torch.save_file(tensors, path)),
         normalize=Scaling(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
         learning_rates=RATES,
         settings=SETTINGS,
+        precision=None,
     )
     job = replace(job, **changes)
     write_job(folder, job)
@@ -151,8 +160,7 @@ def test_masks_stay(tmp_path: Path) -> None:
 def test_what_diverges_is_said_and_not_tried_again(tmp_path: Path) -> None:
     folder, out = tmp_path / "jobs_dir", tmp_path / "out"
     add_job(folder, learning_rates=(1e30, 1e30))
-    with show_on(Silent()):
-        tally = train_jobs(folder, out)
+    tally = train_jobs(folder, out)
     assert tally.summary == "0 of 1 candidates are trained, 1 diverged"
     outcome = read_outcome(out, IDENTITY)
     assert isinstance(outcome, Diverged)
@@ -168,7 +176,12 @@ def test_a_job_that_another_process_trains_is_left_to_it(jobs: Path, tmp_path: P
     assert tally.summary == "0 of 1 candidates are trained, 1 are being trained by another process"
 
 
-class Silent(Display):
+class Told(Display):
+    """Remembers what users are told."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
     @contextmanager
     def bar(self, description: str, total: float | None) -> Iterator[Bar]:
         yield self
@@ -177,7 +190,7 @@ class Silent(Display):
         pass
 
     def message(self, text: str) -> None:
-        pass
+        self.messages.append(text)
 
 
 def spoil(path: Path, **changes: Any) -> None:
@@ -215,8 +228,37 @@ def test_a_folder_without_jobs_is_refused(tmp_path: Path) -> None:
         train_jobs(tmp_path, tmp_path / "out")
 
 
-def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
-    failed = alone(tmp_path, tmp_path / "out")
-    assert failed.returncode == 2
-    assert failed.stderr.startswith("secateur: ")
-    assert "there are no jobs" in failed.stderr
+def test_the_command_says_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["secateur.training", str(tmp_path), str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as exit_info:
+        main()
+    assert exit_info.value.code == 2
+    assert capsys.readouterr().err.startswith(f"secateur: {tmp_path}: there are no jobs (jobs/*.json) in it.")
+
+
+class Killed(NoCallbacks):
+    """Stands for the power that fails when the second epoch begins."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_job_goes_on_from_its_last_epoch(
+    jobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_jobs(jobs, tmp_path / "undisturbed")
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(offline, "CarriedSchedule", Killed)
+        train_jobs(jobs, tmp_path / "out")
+    assert (tmp_path / "out" / IDENTITY / "checkpoint.safetensors").exists()
+    told = Told()
+    with show_on(told):
+        train_jobs(jobs, tmp_path / "out")
+    assert [text.partition(": top1")[0] for text in told.messages] == ["tiny, trial 0: epoch 2"]
+    assert not (tmp_path / "out" / IDENTITY / "checkpoint.safetensors").exists()
