@@ -52,7 +52,7 @@ OFF_THE_SHELF = Path("schedules/compression/resnet56-filters.yaml")
 SPARSITIES = [f"filter_pruner_{percent}.desired_sparsity" for percent in (70, 60, 40, 20)]
 REGIONS = {"": (0.0, 0.99), "far corner ": (0.9, 0.99), "corner ": (0.88, 0.94)}
 """Of all four sparsities. Hardly any network outside the corners predicts one class."""
-NUM_FAR = 17
+NUM_FAR = 20
 MAX_TRIED = 100
 RECALIBRATION_IMAGES = 2560
 BATCH_SIZE = 64
