@@ -11,6 +11,7 @@ from prefect import flow
 from secateur import progress
 from secateur.candidate import Workshop
 from secateur.results import UNPRUNED
+from secateur.steps.gate import OperationGate
 from secateur.steps.source import stored_study
 from secateur.store import StudyFiles, open_store
 from tasks.candidates import compress_trial, test_finalist
@@ -28,7 +29,8 @@ async def compress(study: str, labels: list[str], store: str, action: Literal["c
         action: What to do with them.
     """
     files = StudyFiles(open_store(store), study)
-    workshop = Workshop(study=stored_study(files), store=files.store)
+    read = stored_study(files)
+    workshop = Workshop(study=read, store=files.store, gate=OperationGate(read.device))
     step = compress_trial if action == "compress" else test_finalist
     num_at_once, num_threads = share_cores(len(labels), os.cpu_count() or 1, has_gpu=workshop.device == "cuda")
     slots = asyncio.Semaphore(num_at_once)

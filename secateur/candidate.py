@@ -13,9 +13,9 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from secateur.config import METRICS, Choice, Dataset, ParameterValue, Study, Training
+from secateur.config import METRICS, Choice, Dataset, ParameterValue, Study, Training, unseen_validation
 from secateur.config.located import Located
-from secateur.datasets import ImageSet, Splits, data_identity, load_splits
+from secateur.datasets import ImageSet, Splits, data_identity, dataset_stamp, load_splits
 from secateur.datasets.cache import cache_folder
 from secateur.errors import NotFoundError, ScheduleError, StudyError
 from secateur.export import architecture_signature, export_onnx
@@ -72,7 +72,7 @@ def schedule_of(study: Study) -> Schedule:
 
 
 def check_study(study: Study) -> Study:
-    """Check all that can be checked without computing anything, and write the schedule out in the study.
+    """Check all that can be checked without computing anything; write schedule and validation out in the study.
 
     Raises:
         InputError: With every problem found at the first step that has some.
@@ -93,7 +93,7 @@ def check_study(study: Study) -> Study:
         )
     if problems:
         raise StudyError(*dict.fromkeys(problems))
-    return study.model_copy(update={"schedule": dict(schedule.document)})
+    return unseen_validation(study)[0].model_copy(update={"schedule": dict(schedule.document)})
 
 
 def check_against_model(study: Study, num_classes: int = 10) -> None:
@@ -113,12 +113,14 @@ class Workshop:
 
     study: Study
     store: Store
+    gate: Callable[[bytes], None] = lambda content: None  # noqa: ARG005
+    """Raises an ExportError at an ONNX file that is of no use."""
 
     @cached_property
     def splits(self) -> Splits:
         """The images."""
         with _LOADING:
-            return _load_splits(self.study.dataset)
+            return _load_splits(self.study.dataset, dataset_stamp(self.study.dataset))
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -266,6 +268,7 @@ class Workshop:
         identity: str,
         teacher: nn.Module | None = None,
     ) -> TrainingResult:
+        self._export(module, num_checks=0)  # what the gate refuses is not worth training
         splits = self.splits
         return train(
             module,
@@ -325,9 +328,8 @@ class Workshop:
         module = network.module.eval()
         with watch.phase("evaluate"):
             validation = self._with_others(validation, module, self.splits.validation)
-        module.cpu()
         with watch.phase("export"):
-            content = export_onnx(module, self.splits.input_size, opset=self.study.device.onnx_opset)
+            content = self._export(module)
         with watch.phase("store"):
             onnx, checkpoint = put_object(self.store, content), put_object(self.store, save_network(network))
         compressed = Compressed(
@@ -343,12 +345,19 @@ class Workshop:
             checkpoint=checkpoint,
             epochs=epochs,
             top1_before_recalibration=top1_before_recalibration,
-            validation=validation,
+            validation=validation.model_copy(update={"confusion": None}),
             seconds=watch.seconds,
         )
         put_json(self.store, identity, compressed.model_dump(mode="json"))
         _checkpoint(identity).unlink(missing_ok=True)
         return compressed
+
+    def _export(self, module: nn.Module, *, num_checks: int = 2) -> bytes:
+        """Export a network, and have it pass the gate."""
+        opset = self.study.device.onnx_opset
+        content = export_onnx(module.cpu(), self.splits.input_size, opset=opset, num_checks=num_checks)
+        self.gate(content)
+        return content
 
     def _identity(self, origin: str, training: TrainingSettings | None, pruning: Mapping[str, Any]) -> str:
         """Return the cache key of a network: what it is made of, how, on which data, with which seed."""
@@ -369,9 +378,11 @@ class Workshop:
     def earlier(self, identity: str) -> Compressed | None:
         """Return what became of an equal candidate, if there was one."""
         try:
-            return Compressed.model_validate(get_json(self.store, identity))
+            compressed = Compressed.model_validate(get_json(self.store, identity))
         except NotFoundError:
             return None
+        self.gate(get_object(self.store, compressed.onnx))  # it may have been made for another device
+        return compressed
 
 
 def _checkpoint(identity: str) -> Path:
@@ -380,7 +391,7 @@ def _checkpoint(identity: str) -> Path:
 
 
 @lru_cache(maxsize=2)
-def _load_splits(dataset: Dataset) -> Splits:
+def _load_splits(dataset: Dataset, stamp: str) -> Splits:  # noqa: ARG001 (a changed folder is loaded anew)
     return load_splits(dataset)
 
 

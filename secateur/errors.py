@@ -10,6 +10,7 @@ SecateurError
 ├── ThinningError                    what is masked cannot be removed
 ├── TrainingError                    the loss is no longer a number
 ├── ExportError                      the exported network differs from the trained one
+│   └── UnsupportedError             the device lacks operations of the network
 ├── MeasurementError                 the runner failed, or was killed
 │   └── DeviceBusyError              another measurement holds the device
 ├── SearchError                      no candidate could be generated
@@ -75,6 +76,10 @@ class TrainingError(SecateurError):
 
 class ExportError(SecateurError):
     """The exported network computes something else than the one it came from."""
+
+
+class UnsupportedError(ExportError):
+    """The device lacks operations of the exported network."""
 
 
 class MeasurementError(SecateurError):

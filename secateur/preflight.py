@@ -11,11 +11,13 @@ from secateur import benchmark
 from secateur.candidate import check_against_model, check_study
 from secateur.config import Study, locate_study
 from secateur.config.located import Located, Location
-from secateur.datasets import check_dataset
-from secateur.errors import InputError, ScheduleError, StudyError
+from secateur.datasets import check_dataset, known_input_size
+from secateur.errors import ExportError, InputError, ScheduleError, StudyError
+from secateur.export import export_onnx
 from secateur.models import create_model, load_weights, num_classes_of
 from secateur.references import resolve
 from secateur.resources import here_or_shipped
+from secateur.steps.gate import OperationGate
 from secateur.steps.source import find_study, is_file_name
 from secateur.store import StudyFiles, open_store
 
@@ -57,6 +59,7 @@ def check_before_work(study: Study, document: Located, *, is_device_here: bool =
     schedule: dict[Location, Callable[[], object]] = {
         ("search", "parameters"): lambda: check_study(study),
         ("model",): lambda: check_against_model(study),
+        ("device", "operations"): lambda: _check_operations(study),
     }
     _run(schedule | _ingredients(study, is_device_here=is_device_here), document)
 
@@ -94,6 +97,18 @@ def _run(checks: Mapping[Location, Callable[[], object]], document: Located) -> 
                 problems.setdefault(problem, f"{document.at(location)}: {problem}")
     if problems:
         raise StudyError(*problems.values())
+
+
+def _check_operations(study: Study) -> None:
+    """Check that the device has the unpruned network's operations, as far as that can be told on this host."""
+    if (input_size := known_input_size(study.dataset)) is None:
+        return
+    with torch.random.fork_rng():
+        module = create_model(study.model, _NUM_CLASSES)
+    try:
+        OperationGate(study.device)(export_onnx(module, input_size, opset=study.device.onnx_opset, num_checks=0))
+    except ExportError as exc:
+        raise StudyError(str(exc)) from exc
 
 
 def _check_weights(study: Study, weights: Path) -> None:

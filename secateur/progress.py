@@ -1,14 +1,15 @@
 """Where long work says how far it is; whoever shows it decides how.
 
 Domain code calls `track`; the command line installs a `Display` (bars on a terminal, lines elsewhere).
-Without one, nothing is shown.
+Without one, nothing is shown. Whoever may have to hold work up does so where it moves on: see `calling_between`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -55,11 +56,35 @@ def show_on(display: Display) -> Iterator[None]:
         _display.reset(token)
 
 
+_between: ContextVar[Callable[[], None] | None] = ContextVar("secateur_between", default=None)
+
+
+@contextmanager
+def calling_between(call: Callable[[], None]) -> Iterator[None]:
+    """Call `call` whenever work tracked inside this context has moved on; it may take its time."""
+    token = _between.set(call)
+    try:
+        yield
+    finally:
+        _between.reset(token)
+
+
+@dataclass(frozen=True)
+class _CallingBar:
+    _bar: Bar
+    _call: Callable[[], None]
+
+    def advance(self, amount: float = 1.0, *, note: str | None = None) -> None:
+        self._bar.advance(amount, note=note)
+        self._call()
+
+
 @contextmanager
 def track(description: str, total: float | None = None) -> Iterator[Bar]:
     """Report progress of one piece of work, in whatever unit `total` is."""
+    call = _between.get()
     with _display.get().bar(description, total) as bar:
-        yield bar
+        yield bar if call is None else _CallingBar(bar, call)
 
 
 def message(text: str) -> None:

@@ -11,18 +11,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from secateur.confusion import lowest_percent
+
 UNPRUNED = "unpruned"
 OFF_THE_SHELF = "off_the_shelf"
 BASELINES = (UNPRUNED, OFF_THE_SHELF)
 """Labels of the two records that are no trials: the network as it came, and the schedule's own setting."""
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """What is written as JSON."""
+
     # NaN (a diverged training's loss) is written as "NaN": JSON has none, and null could not be read back.
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
 
-class Interval(_Record):
+class Interval(Record):
     """An estimate with its 95 % interval; `low <= estimate <= high`."""
 
     estimate: float
@@ -36,7 +40,7 @@ class Interval(_Record):
         return (self.high - self.low) / 2 / self.estimate
 
 
-class Quantiles(_Record):
+class Quantiles(Record):
     """Of one set of timings, in milliseconds."""
 
     p50: float
@@ -48,7 +52,7 @@ class Quantiles(_Record):
     num_samples: int
 
 
-class Drift(_Record):
+class Drift(Record):
     """Whether timings rose or fell while they were taken."""
 
     change: float
@@ -57,7 +61,7 @@ class Drift(_Record):
     """Of no trend: Spearman's rank correlation with time; one process's rounds."""
 
 
-class Layer(_Record):
+class Layer(Record):
     """One operation as the device runs it; fused operations stand under one name."""
 
     name: str
@@ -67,7 +71,7 @@ class Layer(_Record):
     ms: float
 
 
-class DeviceFingerprint(_Record):
+class DeviceFingerprint(Record):
     """The conditions of a measurement; equal fingerprints may share latencies.
 
     Load and temperature are conditions too, but they belong to one run: see `LatencyReport.conditions`.
@@ -76,11 +80,11 @@ class DeviceFingerprint(_Record):
     profile: str
     """The profile's name."""
     device: str
-    """OpenVINO's name for it: CPU, GPU, NPU."""
+    """OpenVINO's name for it: CPU, GPU, NPU; or a service's address."""
     full_name: str
-    """The maker's name for it."""
+    """The maker's name for it; of a service, its own."""
     runtime: str
-    """OpenVINO's version."""
+    """OpenVINO's version, or the service's."""
     num_threads: int | None
     """As the runtime says, not as the profile asks; None where there are none."""
     precision: str
@@ -88,8 +92,47 @@ class DeviceFingerprint(_Record):
     host: str
     python: str
 
+    @property
+    def software(self) -> str:
+        """What infers, with its version."""
+        return f"{self.full_name if '://' in self.device else 'OpenVINO'} {self.runtime}"
 
-class LatencyReport(_Record):
+
+class Energy(Record):
+    """What one inference takes of the host's energy, inferring back to back."""
+
+    energy_mj: float
+    """All that the sensor saw, in millijoules."""
+    idle_energy_mj: float
+    """What of it the idle host would have used in that time."""
+    sensor: str
+    """What was counted: RAPL's zones, or a sensor of hwmon. It need not see a device that is plugged in."""
+
+
+class NetworkTime(Record):
+    """What of a remote service's total latency is the way there and back."""
+
+    latency_ms: float
+    """Median."""
+    source: Literal["statistics", "empty request"]
+    """The rest beside the service's own time, or the time of a request of the same size that infers nothing."""
+
+
+class Stream(Record):
+    """What became of frames that arrived at a fixed rate."""
+
+    frames_per_s: float
+    """As they arrived."""
+    sustained_fps: float
+    """Inferences a second."""
+    num_frames: int
+    num_dropped: int
+    """They found the queue full."""
+    latency_ms: Quantiles
+    """From when a frame was due to its outputs; of those that were not dropped."""
+
+
+class LatencyReport(Record):
     """One model timed on one device, paired and interleaved with the unpruned network."""
 
     latency_ratio: Interval
@@ -115,6 +158,12 @@ class LatencyReport(_Record):
     """Asynchronous, with `num_requests` at once."""
     num_requests: int | None = None
     """As many as the runtime calls optimal."""
+    energy: Energy | None = None
+    """None where the host does not count it."""
+    network: NetworkTime | None = None
+    """Of a remote service only."""
+    stream: Stream | None = None
+    """Where the profile wants one."""
     layers: tuple[Layer, ...] = ()
     """Empty where the device keeps no counters."""
     read_ms: float
@@ -126,26 +175,29 @@ class LatencyReport(_Record):
     """Of the ONNX file."""
     device: DeviceFingerprint
     conditions: dict[str, Any]
-    """CPU flags, container limits; load, governor, frequency and temperature before and after; where readable."""
+    """CPU flags, container limits; load, governor, frequency and temperature before and after; `beside`: what else the
+    host was busy with, in the process that had most of it; where readable."""
     is_reused: bool = False
     """Taken from an earlier measurement of the same architecture on the same device."""
 
 
-class DeviceQuality(_Record):
-    """A network's quality as the device computes it: an export or a lower precision can change it."""
-
+class _Quality(Record):
     top1: float
     top5: float
     num_images: int
-    confusion: tuple[tuple[int, ...], ...]
-    """Images of class i (row) that were taken for class j (column)."""
-    sensitivity: tuple[float | None, ...]
+    confusion: tuple[tuple[int, ...], ...] | None = None
+    """Images of class i (row) that were taken for class j (column); of test data only, for it can be large."""
+    sensitivity: tuple[float | None, ...] = ()
     """For each class, the share of its images that were found; None of no images."""
-    specificity: tuple[float | None, ...]
+    specificity: tuple[float | None, ...] = ()
     """For each class, the share of the other images that were not taken for it; None of no images."""
 
 
-class EpochResult(_Record):
+class DeviceQuality(_Quality):
+    """A network's quality as the device computes it: an export or a lower precision can change it."""
+
+
+class EpochResult(Record):
     """One epoch of retraining; the evaluation is on validation data."""
 
     epoch: int
@@ -160,17 +212,29 @@ class EpochResult(_Record):
     """Of training alone, the evaluation left out."""
 
 
-class Scores(_Record):
+class Scores(_Quality):
     """A network's quality on one set of images."""
 
-    top1: float
-    top5: float
     loss: float
-    num_images: int
     num_predicted_classes: int | None = None
     """Distinct classes among the predictions; 1: the network says the same of every image."""
+    calibration_error: float | None = None
+    """Expected distance between confidence and accuracy, in percent (Guo et al. 2017; 15 bins)."""
     others: dict[str, float] = {}
     """What the study's own evaluation function returned."""
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        """Every metric that these images tell, by name, and the study's own."""
+        return {
+            "top1": self.top1,
+            "top5": self.top5,
+            "loss": self.loss,
+            "min_class_sensitivity": lowest_percent(self.sensitivity),
+            "min_class_specificity": lowest_percent(self.specificity),
+            "calibration_error": self.calibration_error,
+            **self.others,
+        }
 
 
 class TestScores(Scores):
@@ -180,7 +244,7 @@ class TestScores(Scores):
     """UTC times of each access, ISO 8601."""
 
 
-class KeptFilters(_Record):
+class KeptFilters(Record):
     """What remains of one convolution."""
 
     num_filters: int
@@ -189,7 +253,7 @@ class KeptFilters(_Record):
     """Indices into the filters before pruning, ascending."""
 
 
-class Failure(_Record):
+class Failure(Record):
     """Why a trial ended without a result."""
 
     phase: str
@@ -197,7 +261,7 @@ class Failure(_Record):
     message: str
 
 
-class Compressed(_Record):
+class Compressed(Record):
     """What pruning, thinning, retraining and exporting yield; reused for every equal candidate."""
 
     layers: dict[str, KeptFilters]
@@ -227,7 +291,7 @@ noisy: the latency ratio's interval stayed too wide. suspect: the network predic
 """
 
 
-class TrialRecord(_Record):
+class TrialRecord(Record):
     """Everything known of one trial (or baseline). The records are the truth of a study."""
 
     schema_version: Literal[1] = 1
@@ -271,8 +335,7 @@ class TrialRecord(_Record):
         values: dict[str, float | None] = {}
         if c := self.compressed:
             values |= {"num_params": c.num_params, "macs": c.macs, "size_bytes": c.size_bytes}
-            values |= {"top1": c.validation.top1, "top5": c.validation.top5, "loss": c.validation.loss}
-            values |= c.validation.others
+            values |= c.validation.metrics
         if m := self.latency:
             values |= {"latency_ratio": m.latency_ratio.estimate, "device_latency_ratio": m.device_latency_ratio}
             values |= {"total_latency_ms": m.total_latency_ms.p50, "latency_ms": m.latency_ms}
@@ -290,59 +353,7 @@ def with_top1_drop(metrics: Mapping[str, float], unpruned: Mapping[str, float]) 
     return {**metrics, **drop}
 
 
-class SensitivityPoint(_Record):
-    """The network after one structure alone has lost some of its filters; nothing is retrained."""
-
-    sparsity: float
-    """As asked for; what was reached is `num_removed` of `num_filters`."""
-    num_removed: int
-    top1: float
-    top5: float
-    loss: float
-    num_params: int
-    macs: int
-    latency_ratio: Interval | None
-    """To the unpruned network; None where no device was given."""
-    is_noisy: bool = False
-
-
-class LayerSensitivity(_Record):
-    """What becomes of a network when these convolutions alone are pruned."""
-
-    layers: tuple[str, ...]
-    """One convolution; or several, which can only lose the same filters: their outputs are added up."""
-    num_filters: int
-    points: tuple[SensitivityPoint, ...]
-    """By sparsity, ascending."""
-
-    @property
-    def name(self) -> str:
-        """The first layer's, and how many follow it."""
-        return self.layers[0] if len(self.layers) == 1 else f"{self.layers[0]} (+{len(self.layers) - 1})"
-
-    def cost(self, unpruned_top1: float) -> float:
-        """Return what pruning it alone costs: the mean loss of top1 over all points, in points of top1."""
-        return math.fsum(unpruned_top1 - point.top1 for point in self.points) / len(self.points)
-
-
-class Sensitivity(_Record):
-    """A sensitivity analysis (Li et al. 2017, sec. 3.2): each structure of a network pruned alone."""
-
-    schema_version: Literal[1] = 1
-    model: str
-    dataset: str
-    unpruned: Scores
-    """On the same images."""
-    num_params: int
-    macs: int
-    device: DeviceFingerprint | None
-    units: tuple[LayerSensitivity, ...]
-    """In the network's order."""
-    left_out: dict[str, str]
-    """Convolution -> why it cannot be pruned."""
-
-
-class StudyResults(_Record):
+class StudyResults(Record):
     """All records of one study: what a report is made from."""
 
     study: dict[str, Any]

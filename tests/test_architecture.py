@@ -13,7 +13,17 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MAX_LINES = 400
-BOTTOM = {"secateur.errors", "secateur.config", "secateur.results", "secateur.progress", "secateur.resources"}
+BOTTOM = {
+    "secateur.errors",
+    "secateur.config",
+    "secateur.results",
+    "secateur.confusion",
+    "secateur.findings",
+    "secateur.progress",
+    "secateur.resources",
+    "secateur.sensitivity_results",
+    "secateur.turns",
+}
 ISLANDS = {
     "secateur.export": BOTTOM,
     "secateur.benchmark": BOTTOM,
@@ -26,14 +36,7 @@ ISLANDS = {
 
 LAYERS = (
     {"secateur.errors"},
-    {
-        "secateur.config",
-        "secateur.results",
-        "secateur.progress",
-        "secateur.resources",
-        "secateur.references",
-        "secateur.stopwatch",
-    },
+    BOTTOM - {"secateur.errors"} | {"secateur.references", "secateur.stopwatch"},
     {"secateur.methods", "secateur.models", "secateur.datasets"},
     {"secateur.schedule"},
     {"secateur.thinning"},

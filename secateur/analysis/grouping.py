@@ -23,7 +23,7 @@ from itertools import pairwise, takewhile
 from typing import Any
 
 from secateur.analysis.units import pruner_fields, schedule_document
-from secateur.results import LayerSensitivity, Sensitivity
+from secateur.sensitivity_results import LayerSensitivity, Sensitivity
 
 MIN_PARAMETERS, MAX_PARAMETERS = 3, 8
 """Of a search space: what a Gaussian process handles well within some dozen trials."""

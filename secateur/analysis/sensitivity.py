@@ -24,14 +24,8 @@ from secateur.errors import InputError, NotFoundError, ThinningError
 from secateur.export import export_onnx
 from secateur.methods import count_removed
 from secateur.pruning import ScheduleEngine
-from secateur.results import (
-    Compressed,
-    DeviceFingerprint,
-    LatencyReport,
-    LayerSensitivity,
-    Sensitivity,
-    SensitivityPoint,
-)
+from secateur.results import Compressed, DeviceFingerprint, LatencyReport
+from secateur.sensitivity_results import LayerSensitivity, Sensitivity, SensitivityPoint
 from secateur.store import get_json, get_object, put_json
 from secateur.thinning import ChannelSpace, count_macs, count_params, rebuild, trace_channel_spaces, unprunable
 from secateur.training import evaluate

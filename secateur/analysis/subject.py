@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from secateur.config import Study
+from secateur import progress
+from secateur.config import Study, unseen_validation
 from secateur.config.located import Located, Location
 from secateur.config.study import complete_study
 from secateur.preflight import check_ingredients
@@ -73,7 +74,9 @@ def read_subject(
     fields |= {"device": device} if device else {}
     value = {**fields, **{key: _copied(part) for key, part in _PENDING.items()}}
     document = Located(value=value, source="command line", places=dict(_PLACES))
-    study = complete_study(document, overrides, Path.cwd())
+    study, warning = unseen_validation(complete_study(document, overrides, Path.cwd()))
+    if warning:
+        progress.message(warning)
     is_measured = "device" in document.value
     check_ingredients(study, document, is_device_here=is_measured)
     return Subject(study=study, document=document.value, is_measured=is_measured)

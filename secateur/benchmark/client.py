@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from secateur.benchmark.process import RunnerFailedError, RunnerProcess
 from secateur.config import DeviceProfile
 from secateur.errors import DeviceBusyError, InputError, MeasurementError, SecateurError, StudyError, did_you_mean
 from secateur.results import DeviceFingerprint, LatencyReport
+from secateur.turns import device_lock, host_lock, queue_lock
 
 RUNNER = Path(__file__).with_name("runner")
 LOCK_TIMEOUT_S = 600.0
@@ -32,7 +32,7 @@ Answer = dict[str, Any]
 
 
 def measure(onnx_paths: Sequence[Path], reference: Path, profile: DeviceProfile, *, seed: int = 0) -> list[Measured]:
-    """Time ONNX models on this host's device, paired and interleaved with a reference.
+    """Time ONNX models on this host's device (or a service that it asks), paired and interleaved with a reference.
 
     One measurement at a time runs on a device; others of the same user wait for it. A model that cannot be measured
     does not stop the others.
@@ -59,7 +59,7 @@ def measure(onnx_paths: Sequence[Path], reference: Path, profile: DeviceProfile,
     what = onnx_paths[0].name if len(onnx_paths) == 1 else f"{len(onnx_paths)} models"
     found: dict[int, Measured] = {}
     groups = [list(range(len(onnx_paths)))]
-    with progress.track(f"measuring {what} on {profile.device}", total=len(onnx_paths)) as bar:
+    with progress.track(f"measuring {what} on {profile.target}", total=len(onnx_paths)) as bar:
         while groups:
             group = groups.pop(0)
             try:
@@ -145,7 +145,7 @@ def predict(onnx_path: Path, images_NCHW: npt.NDArray[np.float32], profile: Devi
             "images": str(images),
             "logits": str(logits),
         }
-        with progress.track(f"evaluating {onnx_path.name} on {profile.device}", total=1) as bar:
+        with progress.track(f"evaluating {onnx_path.name} on {profile.target}", total=1) as bar:
             _ask({**request, "profile": profile.model_dump(), "seed": 0}, profile, bar=bar)
         logits_NK: npt.NDArray[np.float32] = np.load(logits, allow_pickle=False)
     return logits_NK
@@ -207,8 +207,7 @@ def _ask(
         bar: Shows what the runner says.
         share: Of the bar that belongs to this request.
     """
-    lock = {"lock": str(_lock_path(profile.device)), "lock_timeout_s": LOCK_TIMEOUT_S} if locks else {}
-    request = {**request, **lock, "timeout_s": profile.timeout_s}
+    request = {**request, **(_locks(profile) if locks else {}), "timeout_s": profile.timeout_s}
     shown, is_waiting = 0.0, False
     with RunnerProcess([_interpreter(profile), str(RUNNER)], profile.environment, request) as runner:
         for event in runner.events():
@@ -219,8 +218,7 @@ def _ask(
                     raise _error(event, profile)
                 case "waiting" if not is_waiting:
                     is_waiting = True
-                    device, holder = profile.device, event["holder"]
-                    progress.message(f"{device} is being measured by process {holder}: waiting for it.")
+                    progress.message(f"Measuring on {profile.target} has to wait: {event['reason']}.")
                 case "progress" if bar is not None and "done" in event:
                     width = event["half_width"]
                     bar.advance((event["done"] - shown) * share, note=None if width is None else f"± {width:.1%}")
@@ -248,7 +246,7 @@ def _error(event: Mapping[str, Any], profile: DeviceProfile) -> SecateurError:
         case "device":
             return StudyError(f"device profile {profile.name!r}: {message}")
         case "busy":
-            return DeviceBusyError(f"Device {profile.device!r} is busy: {message}. Try again when it has ended.")
+            return DeviceBusyError(f"Device {profile.target!r} is busy: {message}. Try again when it has ended.")
         case _:
             return MeasurementError(message)
 
@@ -259,11 +257,6 @@ def _check_file(path: Path) -> None:
         raise InputError(f"{path}: there is no such ONNX file.{did_you_mean(str(path), siblings)}")
 
 
-def _lock_path(device: str) -> Path:
-    """Return the file whose lock means that the device is being measured; one for each user."""
-    try:
-        folder = Path(tempfile.gettempdir()) / f"secateur-{os.getuid()}"
-        folder.mkdir(mode=0o700, exist_ok=True)
-    except OSError as exc:
-        raise MeasurementError(f"The folder of the locks cannot be made: {exc}. Point TMPDIR at another one.") from None
-    return folder / f"{re.sub(r'[^A-Za-z0-9.]', '_', device)}.lock"
+def _locks(profile: DeviceProfile) -> dict[str, Any]:
+    host = {"queue": str(queue_lock()), "host": str(host_lock()), "is_exclusive": profile.exclusive}
+    return {"locks": {"device": str(device_lock(profile.target)), **host, "timeout_s": LOCK_TIMEOUT_S}}

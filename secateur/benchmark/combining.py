@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,9 @@ from secateur.config import DeviceProfile
 from secateur.results import DeviceFingerprint, Drift, Interval, LatencyReport, Quantiles
 
 _ONCE = ("read_ms", "compile_ms", "first_inference_ms", "peak_memory_bytes", "size_bytes")
-_DETAILS = ("latency_ms", "throughput_fps", "num_requests")
+_MIN_QUIET_ROUNDS = 5
+"""Of each process: of fewer, neither an interval nor drift can be told."""
+_DETAILS = ("latency_ms", "throughput_fps", "num_requests", "energy", "network", "stream")
 
 
 def combine(
@@ -29,7 +32,7 @@ def combine(
     """
     models = [answer["networks"][index] for answer in answers]
     references = [answer["networks"][0] for answer in answers]
-    min_rounds = max(1, profile.min_rounds // len(answers))
+    min_rounds = max(_MIN_QUIET_ROUNDS, profile.min_rounds // len(answers))
     pairs = list(zip(models, references, strict=True))
     interrupted = [_interrupted(model, reference) for model, reference in pairs]
     ratios = [
@@ -53,10 +56,18 @@ def combine(
         reference_drift=Drift(**drift(np.asarray(reference["rounds_ms"]))),
         layers=tuple(first.get("layers", ())),
         device=device,
-        conditions={**answers[0]["conditions"], "num_interrupted_blocks": sum(map(sum, interrupted))},
+        conditions={
+            **answers[0]["conditions"],
+            "beside": max((answer["conditions"]["beside"] for answer in answers), key=_share_beside),
+            "num_interrupted_blocks": sum(map(sum, interrupted)),
+        },
         **{name: first[name] for name in _ONCE},
         **{name: first.get(name) for name in _DETAILS},
     )
+
+
+def _share_beside(beside: dict[str, Any]) -> float:
+    return math.fsum(value for name, value in beside.items() if name.endswith("_share"))
 
 
 def _interrupted(model: dict[str, Any], reference: dict[str, Any]) -> list[bool]:

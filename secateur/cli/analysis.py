@@ -13,11 +13,11 @@ from secateur.analysis import Subject, analyse, check_sparsities, read_subject
 from secateur.analysis.grouping import Group, group_layers, grouped_schedule, grouped_study
 from secateur.candidate import Workshop
 from secateur.cli.display import progress_on_stderr
+from secateur.cli.out_folder import write_files
 from secateur.cli.output import print_json, print_table, say
 from secateur.cli.studies import RUNS
-from secateur.errors import InputError
 from secateur.report.sensitivity import headline, render_csv, render_html, render_png
-from secateur.results import Sensitivity
+from secateur.sensitivity_results import Sensitivity
 from secateur.store import open_store
 
 _NUM_REASONS = 5
@@ -77,7 +77,7 @@ def groups(request: Request, num_groups: int | None, *, as_json: bool) -> None:
     found = group_layers(analysis, num_groups)
     max_sparsity = max(point.sparsity for unit in analysis.units for point in unit.points)
     study = grouped_study(subject.study_document(), "schedule.yaml", found, max_sparsity)
-    _write(
+    write_files(
         folder,
         {
             "schedule.yaml": _yaml(_schedule_note(subject, found), grouped_schedule(found)),
@@ -111,12 +111,12 @@ def _analyse(request: Request) -> tuple[Subject, Path, Sensitivity]:
     sparsities = check_sparsities(request.sparsities)
     subject = read_subject(request.model, request.dataset, request.weights, request.device, request.overrides)
     folder = request.out or RUNS / subject.study.name
-    _write(folder, {})
+    write_files(folder, {})
     store = open_store(request.store)
     with progress_on_stderr():
         workshop = Workshop(study=subject.study, store=store)
         analysis = analyse(workshop, sparsities, subject.study.device if subject.is_measured else None)
-    _write(
+    write_files(
         folder,
         {
             "sensitivity.json": analysis.model_dump_json(indent=1),
@@ -137,12 +137,3 @@ def _schedule_note(subject: Subject, found: Sequence[Group]) -> str:
 def _yaml(note: str, document: Mapping[str, Any]) -> str:
     comment = "".join(f"# {line}\n" for line in note.splitlines())
     return comment + yaml.safe_dump(dict(document), sort_keys=False, width=110, default_flow_style=None)
-
-
-def _write(folder: Path, files: Mapping[str, str | bytes]) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    except OSError as exc:
-        raise InputError(f"--out {folder}: cannot be written: {exc}.") from exc

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from secateur.benchmark import Measured, assess, measure, predict
+from secateur.benchmark import Measured, measure
 from secateur.cli.display import progress_on_stderr
 from secateur.cli.output import print_json, print_table, say
-from secateur.config import Dataset, DeviceProfile, load_device
+from secateur.cli.quality import Evaluation, evaluate_on, worst_classes
+from secateur.config import load_device
 from secateur.errors import MeasurementError
 from secateur.results import DeviceFingerprint, DeviceQuality, Interval, LatencyReport
 
@@ -43,11 +41,12 @@ def benchmark(
     reference = reference or models[0]
     with progress_on_stderr():
         outcomes = list(zip(models, measure(models, reference, profile), strict=True))
-        qualities = _evaluate([path for path, o in outcomes if isinstance(o, LatencyReport)], dataset, profile)
+        sound = [path for path, outcome in outcomes if isinstance(outcome, LatencyReport)]
+        evaluation = evaluate_on(dataset, sound, profile) if dataset is not None and sound else Evaluation((), {})
     if as_json:
-        print_json(_document(outcomes, reference, qualities))
+        print_json(_document(outcomes, reference, evaluation))
     else:
-        _print(outcomes, reference, qualities)
+        _print(outcomes, reference, evaluation)
     if problems := [str(outcome) for _, outcome in outcomes if not isinstance(outcome, LatencyReport)]:
         raise MeasurementError("\n".join(problems))
 
@@ -64,9 +63,7 @@ def verdict(name: str, reference: str, ratio: Interval, *, is_noisy: bool) -> st
     return f"{said} (noisy: the interval is wider than the profile asks)." if is_noisy else f"{said}."
 
 
-def _document(
-    outcomes: Sequence[tuple[Path, Measured]], reference: Path, qualities: dict[Path, DeviceQuality]
-) -> dict[str, Any]:
+def _document(outcomes: Sequence[tuple[Path, Measured]], reference: Path, evaluation: Evaluation) -> dict[str, Any]:
     reports = [outcome for _, outcome in outcomes if isinstance(outcome, LatencyReport)]
     shared: dict[str, Any] = {"path": str(reference)}
     if reports:
@@ -76,7 +73,8 @@ def _document(
         "schema_version": _SCHEMA_VERSION,
         "device": reports[0].device.model_dump(mode="json") if reports else None,
         "reference": shared,
-        "models": [_model(path, outcome, reference, qualities.get(path)) for path, outcome in outcomes],
+        "models": [_model(path, outcome, reference, evaluation.qualities.get(path)) for path, outcome in outcomes],
+        **({"class_names": evaluation.class_names} if evaluation.qualities else {}),
     }
 
 
@@ -89,17 +87,20 @@ def _model(path: Path, outcome: Measured, reference: Path, quality: DeviceQualit
     return {"path": str(path), "verdict": said, **fields, **evaluated}
 
 
+_WORTH_A_WORD = 0.03
+"""A share of the host's time."""
+
 _COLUMNS = (
     "model", "latency ratio", "95 % interval", "p50 ms", "p90 ms", "p99 ms", "device ms", "images/s", "compile ms",
-    "memory MB", "rounds", "top1 %", "top5 %", "",
+    "memory MB", "mJ", "of it idle", "rounds", "top1 %", "top5 %", "",
 )  # fmt: skip
 
 
-def _print(outcomes: Sequence[tuple[Path, Measured]], reference: Path, qualities: dict[Path, DeviceQuality]) -> None:
+def _print(outcomes: Sequence[tuple[Path, Measured]], reference: Path, evaluation: Evaluation) -> None:
     measured = [(path, outcome) for path, outcome in outcomes if isinstance(outcome, LatencyReport)]
     if not measured:
         return
-    rows = [_row(path, report, qualities.get(path)) for path, report in measured]
+    rows = [_row(path, report, evaluation.qualities.get(path)) for path, report in measured]
     is_shown = [any(row[i] != "-" for row in rows) for i in range(len(_COLUMNS))]
     first = measured[0][1]
     print_table(
@@ -108,15 +109,23 @@ def _print(outcomes: Sequence[tuple[Path, Measured]], reference: Path, qualities
         [[cell for cell, shown in zip(row, is_shown, strict=True) if shown] for row in rows],
     )
     for path, report in measured:
+        for line in (*_network(path.name, report), *_stream(path.name, report)):
+            say(line)
         if path != reference:
             say(verdict(path.name, reference.name, report.latency_ratio, is_noisy=report.is_noisy))
         if (drift := report.ratio_drift) and drift.p_value < _SIGNIFICANT:
             say(f"{path.name}: the ratio drifted by {drift.change:+.1%} while it was measured: measure again.")
+    for path, quality in evaluation.qualities.items():
+        say(f"{path.name}: {worst_classes(quality, evaluation.class_names)}")
+    if first.energy is not None:
+        say(f"Energy of one inference as {first.energy.sensor} counts it.")
+    if text := _beside(first.conditions):
+        say(text)
     say(_conditions(first.device))
 
 
 def _row(path: Path, report: LatencyReport, quality: DeviceQuality | None) -> list[str]:
-    ratio, total = report.latency_ratio, report.total_latency_ms
+    ratio, total, energy = report.latency_ratio, report.total_latency_ms, report.energy
     return [
         path.name,
         f"{ratio.estimate:.3f}",
@@ -128,6 +137,8 @@ def _row(path: Path, report: LatencyReport, quality: DeviceQuality | None) -> li
         _number(report.throughput_fps, ".0f"),
         f"{report.compile_ms:.0f}",
         _number(report.peak_memory_bytes and report.peak_memory_bytes / 1e6, ".1f"),
+        _number(None if energy is None else energy.energy_mj, ".3g"),
+        _number(None if energy is None else energy.idle_energy_mj, ".3g"),
         str(report.num_rounds),
         _number(None if quality is None else quality.top1, ".2f"),
         _number(None if quality is None else quality.top5, ".2f"),
@@ -142,22 +153,42 @@ def _number(value: float | None, spec: str) -> str:
 def _conditions(device: DeviceFingerprint) -> str:
     count = device.num_threads
     threads = "" if count is None else f", {count} thread{'' if count == 1 else 's'}"
-    return f"{device.full_name} ({device.device}, {device.precision}{threads}), OpenVINO {device.runtime}"
+    return f"{device.full_name} ({device.device}, {device.precision}{threads}), {device.software}"
 
 
-def _evaluate(models: Sequence[Path], dataset: str | None, profile: DeviceProfile) -> dict[Path, DeviceQuality]:
-    if dataset is None or not models:
-        return {}
-    images_NCHW, labels_N = _test_images(dataset)
-    return {path: assess(predict(path, images_NCHW, profile), labels_N) for path in models}
+_NETWORK_SOURCES = {
+    "statistics": "the rest beside the service's own time",
+    "empty request": "a request of the same size that infers nothing",
+}
 
 
-def _test_images(dataset: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Return a dataset's test images, normalised as they are for training, and their classes."""
-    from secateur.datasets import load_splits
+def _network(name: str, report: LatencyReport) -> list[str]:
+    if report.network is None:
+        return []
+    took_ms, total_ms = report.network.latency_ms, report.total_latency_ms.p50
+    how = _NETWORK_SOURCES[report.network.source]
+    return [f"{name}: {took_ms:.3f} of {total_ms:.3f} ms are the network's ({how})."]
 
-    splits = load_splits(Dataset(name=dataset))
-    images_NHWC = splits.test.images_NHWC.numpy().astype(np.float32) / 255
-    mean_C, std_C = np.array(splits.normalize.mean, np.float32), np.array(splits.normalize.std, np.float32)
-    normalised_NHWC = (images_NHWC - mean_C) / std_C
-    return np.ascontiguousarray(normalised_NHWC.transpose(0, 3, 1, 2)), splits.test.labels_N.numpy()
+
+def _stream(name: str, report: LatencyReport) -> list[str]:
+    if (stream := report.stream) is None:
+        return []
+    latency = stream.latency_ms
+    p99 = "" if latency.p99 is None else f", p99 {latency.p99:.3f}"
+    said = (
+        f"{name}: of {stream.num_frames} frames, {stream.frames_per_s:g} a second, {stream.num_dropped} were dropped;"
+        f" {stream.sustained_fps:.4g} a second sustained; p50 {latency.p50:.3f}, p90 {latency.p90:.3f}{p99} ms from due"
+        " to done."
+    )
+    return [said]
+
+
+def _beside(conditions: dict[str, Any]) -> str | None:
+    """Return what took a share of the host that is worth a word while it was measured."""
+    beside = conditions.get("beside", {})
+    whose = {"ours_share": "other work of ours", "others_share": "other programs", "stolen_share": "other machines"}
+    told = [f"{name} {beside[key]:.0%}" for key, name in whose.items() if beside.get(key, 0.0) > _WORTH_A_WORD]
+    if not told:
+        return None
+    busiest = f" (busiest: {beside['busiest']})" if "busiest" in beside else ""
+    return f"Beside it, of the host's time, {', '.join(told)}{busiest}. Pairing takes most of that out of the ratio."

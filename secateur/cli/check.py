@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from secateur.cli.display import progress_on_stderr
 from secateur.cli.output import say
 from secateur.config import locate_study
 from secateur.config.located import load_yaml
@@ -30,5 +31,6 @@ def check(path: Path, model_name: str | None) -> None:
         say(f"{path}: a schedule, and right: {len(schedule.entries)} entries, {len(schedule.policies)} policies.")
         return
     study, document = locate_study(path)
-    check_before_work(study, document, is_device_here=False)
+    with progress_on_stderr():
+        check_before_work(study, document, is_device_here=False)
     say(f"{path}: a study, and right: {len(study.search.parameters)} parameters, {study.budget.trials} trials.")

@@ -17,5 +17,5 @@ def devices(*, as_json: bool) -> None:
         return
     print_table("Devices of this host", ("device", "name"), [(d["name"], d["full_name"]) for d in found])
     columns = ("profile", "device", "threads", "precision")
-    rows = [(p.name, p.device, p.num_threads or "auto", p.precision or "auto") for p in profiles]
+    rows = [(p.name, p.target, p.num_threads or "auto", p.precision or "auto") for p in profiles]
     print_table("Device profiles", columns, rows)

@@ -37,6 +37,9 @@ MeasuredOn = Annotated[
 Sparsity = Annotated[
     list[float], typer.Option(help="Fraction of filters to remove; may be repeated.", show_default="0.1 to 0.9")
 ]
+ImageSize = Annotated[
+    int | None, typer.Option(min=8, help="Height and width of the images; by default the model's usual size.")
+]
 Folder = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="[default: runs/<model>]")]
 _SPARSITIES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 """Li et al. 2017 prune 10 to 90 % of each layer's filters (figure 2b)."""
@@ -182,8 +185,9 @@ def prune(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where model.onnx and model.safetensors go.")],
     weights: Annotated[Path | None, typer.Option(help="safetensors, npz or pt; absent: random weights.")] = None,
     num_classes: Annotated[int | None, typer.Option(min=2, help="By default what the weights have.")] = None,
-    input_size: Annotated[
-        int | None, typer.Option(min=8, help="Height and width of the images; by default the model's usual size.")
+    input_size: ImageSize = None,
+    device: Annotated[
+        str | None, typer.Option(help="Export for this device profile, if the device has the network's operations.")
     ] = None,
     skip_unprunable: Annotated[
         bool, typer.Option("--skip-unprunable", help="Leave layers alone that cannot be thinned safely.")
@@ -193,7 +197,7 @@ def prune(
     """Prune one network as a schedule says, and export it; nothing is trained."""
     from secateur.cli.prune import prune as run
 
-    run(model, schedule, out, weights, num_classes, input_size, skip_unprunable=skip_unprunable, as_json=json)
+    run(model, schedule, out, weights, num_classes, input_size, device, skip_unprunable=skip_unprunable, as_json=json)
 
 
 @app.command()
@@ -239,6 +243,44 @@ def groups(
 
 
 @app.command()
+def staircase(
+    model: Model,
+    layer: Annotated[str, typer.Option(help="A convolution, by module name; those that share its channels go along.")],
+    device: Device = "cpu",
+    step: Annotated[
+        int | None,
+        typer.Option(min=1, help="Between the numbers of filters measured at first. [default: for 32 of them at most]"),
+    ] = None,
+    num_classes: Annotated[int | None, typer.Option(min=2, help="By default as usual for the model.")] = None,
+    input_size: ImageSize = None,
+    out: Folder = None,
+    store: StoreUrl = _STORE,
+    json: Json = False,
+) -> None:
+    """Measure latency by the number of a layer's filters: which numbers are worth having on this device."""
+    from secateur.cli.staircase import staircase as run
+
+    run(model, layer, device, step, num_classes, input_size, out, store, as_json=json)
+
+
+@app.command()
+def explain(
+    model: Model,
+    schedule: Annotated[Path, typer.Option(help="A Distiller compression schedule.")],
+    weights: Annotated[Path | None, typer.Option(help="safetensors, npz or pt; absent: random weights.")] = None,
+    device: Device = "cpu",
+    num_classes: Annotated[int | None, typer.Option(min=2, help="By default what the weights have.")] = None,
+    input_size: ImageSize = None,
+    out: Folder = None,
+    json: Json = False,
+) -> None:
+    """Find out why pruning does (or does not) shorten inference: layer times, roofline, masks, sparse storage."""
+    from secateur.cli.explain import explain as run
+
+    run(model, schedule, weights, device, num_classes, input_size, out, as_json=json)
+
+
+@app.command()
 def inspect(
     network: Annotated[str, typer.Argument(metavar="MODEL|CHECKPOINT|ONNX", help="A model's name, or a file.")],
     reference: Annotated[
@@ -269,7 +311,10 @@ def benchmark(
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Evaluate on its test images, too: cifar10, imagefolder:PATH, ..."),
+        typer.Option(
+            metavar="NAME",
+            help="Evaluate on its test images, too: cifar10, imagefolder:PATH, ...; or a study's file, for its images.",
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -7,13 +7,16 @@ from typing import Any
 
 import torch
 
+from secateur.cli.display import progress_on_stderr
+from secateur.cli.out_folder import write_files
 from secateur.cli.output import print_json, print_table, say
-from secateur.errors import InputError
+from secateur.config import DeviceProfile, load_device
 from secateur.export import export_onnx
 from secateur.models import create_model, default_input_size, default_num_classes, load_weights, num_classes_of
 from secateur.pruning import ScheduleEngine
 from secateur.resources import here_or_shipped
 from secateur.schedule import check_fit, load_schedule
+from secateur.steps.gate import OperationGate
 from secateur.thinning import Network, all_filters, count_macs, count_params, save_network
 
 
@@ -24,6 +27,7 @@ def prune(
     weights: Path | None,
     num_classes: int | None,
     input_size: int | None,
+    device: str | None,
     *,
     skip_unprunable: bool,
     as_json: bool,
@@ -33,7 +37,9 @@ def prune(
     Raises:
         InputError: The schedule, the model or the weights are wrong, or DIR cannot be written.
         ThinningError: What the schedule prunes cannot be removed.
+        UnsupportedError: The device lacks operations of the network.
     """
+    profile = load_device(device) if device is not None else DeviceProfile()
     schedule = load_schedule(here_or_shipped(schedule_path))
     torch.manual_seed(0)
     if num_classes is None:
@@ -54,8 +60,12 @@ def prune(
         kept=engine.kept,
         removed_blocks=engine.removed_blocks,
     )
-    files = {"model.onnx": export_onnx(model, input_size), "model.safetensors": save_network(network)}
-    _write(out, files)
+    content = export_onnx(model, input_size, opset=profile.onnx_opset)
+    if device is not None:
+        with progress_on_stderr():
+            OperationGate(profile)(content)
+    files = {"model.onnx": content, "model.safetensors": save_network(network)}
+    write_files(out, files)
     document: dict[str, Any] = {
         "layers": {n: {"num_filters": len(before[n]), "kept": list(kept)} for n, kept in engine.kept.items()},
         "removed_blocks": list(engine.removed_blocks),
@@ -76,12 +86,3 @@ def prune(
     print_table(f"{model_name} after {schedule_path.name}", ("convolution", "filters", "kept"), rows)
     say(f"{document['num_params']:,} parameters, {document['macs']:,} MACs")
     say(f"{document['onnx']}\n{document['checkpoint']}")
-
-
-def _write(out: Path, files: dict[str, bytes]) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            (out / name).write_bytes(content)
-    except OSError as exc:
-        raise InputError(f"--out {out}: cannot be written: {exc}.") from exc

@@ -2,6 +2,7 @@
 
 from secateur.config.constraints import Constraint
 from secateur.config.device import DeviceProfile, load_device
+from secateur.config.provenance import unseen_validation
 from secateur.config.study import (
     METRICS,
     Budget,
@@ -37,4 +38,5 @@ __all__ = [
     "load_study",
     "locate_study",
     "parse_study",
+    "unseen_validation",
 ]

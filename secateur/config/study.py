@@ -38,6 +38,9 @@ METRICS = {
     "top1": "percent, on validation data",
     "top5": "percent, on validation data",
     "loss": "cross entropy, on validation data",
+    "min_class_sensitivity": "percent of a class's images that are found; the lowest of all classes",
+    "min_class_specificity": "percent of other images that are not taken for a class; the lowest of all classes",
+    "calibration_error": "expected distance between confidence and accuracy, percent (Guo et al. 2017)",
     "top1_drop": "top1 of the unpruned network - top1, in points",
     "num_params": "all parameters",
     "macs": "multiply-accumulates of convolutions and linear layers, batch 1",
@@ -126,6 +129,9 @@ class Dataset(_Frozen):
     normalize: Normalize | None = Field(None, description="By default the dataset's own.")
     num_classes: int | None = Field(None, ge=2, description="By default the dataset's own.")
     input_size: int | None = Field(None, ge=8, description="Height and width in pixels; by default the dataset's own.")
+    skip_unreadable: bool = Field(
+        False, description="Leave out files of an imagefolder that are no images, and say so."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -275,6 +281,11 @@ class Study(_Frozen):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
     model: str = Field(description="resnet56_cifar, torchvision:NAME, timm:NAME, python:package.module:factory.")
     weights: FilePath | None = Field(None, description="safetensors, npz or pt; absent: the baseline flow trains them.")
+    weights_have_seen: Literal["other data", "train", "train and validation"] | None = Field(
+        None,
+        description="train: the training part less what is carved for validation; absent: unknown, so that validation"
+        " images are taken from the test part.",
+    )
     dataset: Dataset
     schedule: ScheduleSource = Field(description="A Distiller compression schedule.")
     device: DeviceProfile = Field(

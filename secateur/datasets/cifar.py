@@ -14,7 +14,7 @@ from torchvision.datasets.utils import check_integrity, extract_archive
 from secateur import progress
 from secateur.config import Dataset, Normalize
 from secateur.datasets.cache import cache_folder
-from secateur.datasets.splits import ImageSet, Parts
+from secateur.datasets.splits import DEFAULT_INPUT_SIZE, ImageSet, Parts
 from secateur.errors import DatasetError
 
 _KINDS = {
@@ -45,7 +45,7 @@ def read_cifar(dataset: Dataset) -> Parts:
     except (OSError, RuntimeError) as exc:
         problem = f"{root / kind.base_folder} is incomplete or damaged"
         raise DatasetError(_how_to_get(dataset.name, kind, root, f"{problem}; delete it")) from exc
-    size = dataset.input_size or 32
+    size = dataset.input_size or DEFAULT_INPUT_SIZE
     return Parts(
         train=_image_set(train).resized(size),
         test=_image_set(test).resized(size),

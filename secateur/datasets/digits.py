@@ -7,10 +7,9 @@ import torch
 from sklearn.datasets import load_digits
 
 from secateur.config import Dataset, Normalize
-from secateur.datasets.splits import ImageSet, Parts, stratified_sample
+from secateur.datasets.splits import DEFAULT_INPUT_SIZE, ImageSet, Parts, stratified_sample
 
 _NUM_TEST = 297
-_INPUT_SIZE = 32
 _NORMALIZE = Normalize(mean=(0.3055, 0.3055, 0.3055), std=(0.3238, 0.3238, 0.3238))
 """Of the 1,500 training images at 32 x 32."""
 
@@ -25,7 +24,7 @@ def read_digits(dataset: Dataset) -> Parts:
     everything = ImageSet(
         images_NHWC=grey_NHW.unsqueeze(-1).expand(-1, -1, -1, 3),
         labels_N=torch.from_numpy(digits.target.astype(np.int64)),
-    ).resized(dataset.input_size or _INPUT_SIZE)
+    ).resized(dataset.input_size or DEFAULT_INPUT_SIZE)
     is_test_N = stratified_sample(everything.labels_N.numpy(), _NUM_TEST)
     return Parts(
         train=everything.select(~is_test_N),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from secateur.config import Dataset, Normalize
@@ -61,20 +63,35 @@ def read_imagefolder(dataset: Dataset) -> Parts:
             f"dataset imagefolder: {train_folder} and {test_folder} must have the same class folders; only one"
             f" of them has {', '.join(map(repr, different[:5]))}{', ...' if len(different) > 5 else ''}."
         )
-    train_set, test_set = _read(train, dataset.input_size), _read(test, dataset.input_size)
+    (train_set, _), (test_set, numbers_N) = (_read(part, dataset) for part in (train, test))
     _check_sizes(train_set, test_set, root)
     return Parts(
         train=train_set,
         test=test_set,
-        test_numbers_N=np.array(test.numbers, dtype=np.int64),
+        test_numbers_N=numbers_N,
         class_names=train.class_names,
         normalize=_NORMALIZE,
     )
 
 
-def _read(listing: _Listing, size: int | None) -> ImageSet:
-    images_NHWC = torch.from_numpy(decode_once(listing.files, size))
-    return ImageSet(images_NHWC=images_NHWC, labels_N=torch.tensor(listing.labels, dtype=torch.int64))
+def _read(listing: _Listing, dataset: Dataset) -> tuple[ImageSet, npt.NDArray[np.int64]]:
+    """Return the images and their files' numbers."""
+    decoded = decode_once(listing.files, dataset.input_size, skip_unreadable=dataset.skip_unreadable)
+    labels_N, numbers_N = (
+        np.delete(np.array(column, dtype=np.int64), decoded.skipped) for column in (listing.labels, listing.numbers)
+    )
+    images = ImageSet(images_NHWC=torch.from_numpy(decoded.images_NHWC), labels_N=torch.from_numpy(labels_N))
+    return images, numbers_N
+
+
+def listing_digest(dataset: Dataset) -> str:
+    """Return a digest of the names, sizes and times of all images of ``imagefolder:PATH``; none is read.
+
+    Raises:
+        DatasetError: Folders are missing or empty.
+    """
+    listings = [_list_images(folder) for folder in find_folders(dataset)[1:]]
+    return hashlib.sha256(repr([listing.files for listing in listings]).encode()).hexdigest()
 
 
 def _check_sizes(train: ImageSet, test: ImageSet, root: Path) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 
+from secateur import progress
 from secateur.config import Dataset
-from secateur.datasets.imagefolder import find_folders, read_imagefolder
-from secateur.datasets.splits import ImageSet, Parts, Splits, split
+from secateur.datasets.imagefolder import find_folders, listing_digest, read_imagefolder
+from secateur.datasets.splits import DEFAULT_INPUT_SIZE, ImageSet, Parts, Splits, split
 from secateur.errors import DatasetError, did_you_mean
 from secateur.references import resolve
 
@@ -45,7 +47,34 @@ def load_splits(dataset: Dataset) -> Splits:
             f"dataset.num_classes: {dataset.name} has {splits.num_classes} classes, the study says"
             f" {dataset.num_classes}. Leave num_classes out, or correct it."
         )
+    _check_classes(splits, dataset.name)
     return splits if dataset.normalize is None else replace(splits, normalize=dataset.normalize)
+
+
+def dataset_stamp(dataset: Dataset) -> str:
+    """Return what changes when the files of an image folder do; of other datasets it is always the same.
+
+    Raises:
+        DatasetError: Its folders are absent.
+    """
+    return listing_digest(dataset) if dataset.name.startswith("imagefolder:") else ""
+
+
+def _check_classes(splits: Splits, name: str) -> None:
+    """Refuse a class that nothing can be learned of; tell of one that is not looked at."""
+    for part in ("train", "validation", "test"):
+        images: ImageSet = getattr(splits, part)
+        counts_K = torch.bincount(images.labels_N, minlength=splits.num_classes).tolist()
+        empty = [splits.class_names[label] for label, count in enumerate(counts_K) if count == 0]
+        if not empty:
+            continue
+        named = f"{', '.join(map(repr, empty[:5]))}{', ...' if len(empty) > 5 else ''}"
+        if part == "train":
+            raise DatasetError(
+                f"dataset {name}: no training image is left of class {named}. Add some, remove the class, or take fewer"
+                " for validation."
+            )
+        progress.message(f"dataset {name}: the {part} images show nothing of class {named}: its figures are unknown.")
 
 
 def check_dataset(dataset: Dataset) -> None:
@@ -64,6 +93,13 @@ def check_dataset(dataset: Dataset) -> None:
             f"dataset: there is no {dataset.name!r}.{did_you_mean(dataset.name, [*_READERS, *_FORMS])}"
             f" Expected one of {', '.join([*_READERS, *_FORMS])}."
         )
+    if dataset.skip_unreadable and kind != "imagefolder":
+        raise DatasetError(f"dataset.skip_unreadable: {dataset.name} has no files to skip. Remove it.")
+
+
+def known_input_size(dataset: Dataset) -> int | None:
+    """Return the images' height and width in pixels, where that can be told before they are read."""
+    return dataset.input_size or (DEFAULT_INPUT_SIZE if dataset.name in _READERS else None)
 
 
 def _call_function(dataset: Dataset) -> Splits:
@@ -79,6 +115,7 @@ def _call_function(dataset: Dataset) -> Splits:
         raise DatasetError(
             f"{where}: the images are {splits.input_size} pixels wide, the study says input_size: {dataset.input_size}."
         )
+    _check_disjoint(splits, where)
     return splits
 
 
@@ -100,3 +137,17 @@ def _check(images: ImageSet, splits: Splits, where: str) -> None:
             f"{where}: labels must be in 0 to {splits.num_classes - 1} (there are {splits.num_classes} class_names),"
             f" got {int(labels.min())} to {int(labels.max())}."
         )
+
+
+def _check_disjoint(splits: Splits, where: str) -> None:
+    """Check that no image is in two parts, pixel for pixel; what we divide ourselves cannot be."""
+    seen: dict[bytes, str] = {}
+    for name in ("train", "validation", "test"):
+        images: ImageSet = getattr(splits, name)
+        for index, image_HWC in enumerate(images.images_NHWC.numpy()):
+            digest = hashlib.sha256(image_HWC.tobytes()).digest()
+            if (other := seen.setdefault(digest, name)) != name:
+                raise DatasetError(
+                    f"{where}: image {index} of {name} is in {other}, too: what is tested must not have been seen."
+                    " Divide the images so that each is in one part."
+                )

@@ -18,6 +18,9 @@ from torch import Tensor
 from secateur.config import FromTest, Normalize
 from secateur.errors import DatasetError
 
+DEFAULT_INPUT_SIZE = 32
+"""Height and width in pixels of the datasets that have a name."""
+
 _RESIZE_CHUNK = 1000
 """Images resized at once: bounds the memory of the floats in between."""
 

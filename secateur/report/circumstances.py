@@ -51,7 +51,7 @@ def devices(facts: Facts) -> list[DeviceFingerprint]:
 def device_text(device: DeviceFingerprint) -> str:
     """Describe a device: ``Intel Xeon (CPU), OpenVINO 2026.4.0, f32, 1 thread, host edge-1``."""
     threads = device.num_threads
-    parts = [f"{device.full_name} ({device.device})", f"OpenVINO {device.runtime}", device.precision]
+    parts = [f"{device.full_name} ({device.device})", device.software, device.precision]
     if threads is not None:
         parts.append(f"{threads} thread{'' if threads == 1 else 's'}")
     return ", ".join([*parts, f"host {device.host}"])

@@ -16,12 +16,12 @@ TextTable = list[tuple[str, list[str]]]
 
 def compared_names(facts: Facts) -> list[str]:
     """Return what is compared: the known baselines, and the best trial if there is one."""
-    return [name_of(row) for row in _compared(facts)]
+    return [name_of(row) for row in compared(facts)]
 
 
 def comparison(facts: Facts) -> TextTable:
     """Return every metric, and what else is known of quality and speed, for each of `compared_names`."""
-    rows = _compared(facts)
+    rows = compared(facts)
     lines = [(title_of(name), [_metric(row, name) for row in rows]) for name in known_metrics(rows)]
     for title, read in _FURTHER.items():
         values = [read(row.record) for row in rows]
@@ -30,7 +30,8 @@ def comparison(facts: Facts) -> TextTable:
     return lines
 
 
-def _compared(facts: Facts) -> list[Row]:
+def compared(facts: Facts) -> list[Row]:
+    """Return the known baselines, and the best trial if there is one."""
     return [*facts.baselines, *([facts.best] if facts.best else [])]
 
 
@@ -40,12 +41,23 @@ def _metric(row: Row, name: str) -> str:
     return metric_text(name, row.metrics.get(name))
 
 
+def _of_test(metric: str) -> Callable[[TrialRecord], str | None]:
+    def read(record: TrialRecord) -> str | None:
+        value = record.test.metrics[metric] if record.test else None
+        return None if value is None else metric_text(metric, value)
+
+    return read
+
+
 def _of_latency(read: Callable[[LatencyReport], float]) -> Callable[[TrialRecord], str | None]:
     return lambda record: metric_text("latency_ms", read(record.latency)) if record.latency else None
 
 
 _FURTHER: dict[str, Callable[[TrialRecord], str | None]] = {
-    "test top1 %": lambda record: metric_text("top1", record.test.top1) if record.test else None,
+    "test top1 %": _of_test("top1"),
+    "test lowest sensitivity %": _of_test("min_class_sensitivity"),
+    "test lowest specificity %": _of_test("min_class_specificity"),
+    "test calibration error %": _of_test("calibration_error"),
     "total latency ms, p90": _of_latency(lambda latency: latency.total_latency_ms.p90),
     "compile ms": _of_latency(lambda latency: latency.compile_ms),
     "first inference ms": _of_latency(lambda latency: latency.first_inference_ms),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from secateur.leaderboard import Row
 from secateur.report.circumstances import device_text, devices, phase_times, versions
+from secateur.report.classes import class_columns, class_lines
 from secateur.report.comparison import compared_names, comparison
 from secateur.report.correlation import correlations, known_metrics, means_by_value
 from secateur.report.facts import Facts, gather, kind_of, name_of
@@ -47,6 +48,7 @@ def render_markdown(results: StudyResults) -> str:
         ],
         "## Trials": _trials(facts),
         "## Baselines and best trial": _comparison(facts),
+        "## Classes": _classes(facts),
         "## Correlation of parameters and metrics": _correlations(facts),
         **_means(facts),
         "## Where the time went": _phases(facts),
@@ -100,6 +102,11 @@ def _metric(row: Row, metric: str) -> str:
 def _comparison(facts: Facts) -> list[str]:
     lines = comparison(facts)
     return _table(["", *compared_names(facts)], [[title, *cells] for title, cells in lines]) if lines else []
+
+
+def _classes(facts: Facts) -> list[str]:
+    lines = class_lines(facts)
+    return _table(["", *class_columns(facts)], [[title, *cells] for title, cells in lines]) if lines else []
 
 
 def _correlations(facts: Facts) -> list[str]:

@@ -16,6 +16,7 @@ from secateur.report.circumstances import (
     phase_times,
     versions,
 )
+from secateur.report.classes import class_columns, class_lines
 from secateur.report.comparison import compared_names, comparison
 from secateur.report.correlation import correlations, means_by_value
 from secateur.report.facts import Facts, gather, name_of
@@ -114,6 +115,7 @@ def _sections(facts: Facts) -> list[str]:
         ),
         section("Where the time went", phase_table(phase_times(facts))),
         "</div>",
+        section("Classes", text_table("The classes found least", class_columns(facts), class_lines(facts))),
         section("Parameters and metrics", _parameters(facts)),
         section("Failed trials", failure_list(facts)),
         section("Conditions", _conditions(facts)),

@@ -20,7 +20,7 @@ from secateur.report.circumstances import device_text
 from secateur.report.formats import ABSENT, interval_text, metric_text
 from secateur.report.frame import Tile, html_page, plot, section
 from secateur.report.tables import definition_list, html_table
-from secateur.results import LayerSensitivity, Sensitivity, SensitivityPoint
+from secateur.sensitivity_results import LayerSensitivity, Sensitivity, SensitivityPoint
 
 COLUMNS = (
     "layers",

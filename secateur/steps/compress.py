@@ -11,8 +11,10 @@ from secateur.errors import ExportError, StudyError, ThinningError, TrainingErro
 from secateur.results import UNPRUNED, Failure, TrialRecord
 from secateur.steps.record import now, versions
 from secateur.store import StudyFiles
+from secateur.turns import working
 
 
+@working()
 def compress(workshop: Workshop, files: StudyFiles, label: str, num_threads: int) -> TrialRecord:
     """Prune, retrain and export a proposed trial (or baseline), and write its record.
 
@@ -69,6 +71,7 @@ def unpruned_checkpoint(files: StudyFiles) -> str:
     return unpruned.compressed.checkpoint
 
 
+@working()
 def test(workshop: Workshop, files: StudyFiles, label: str, num_threads: int) -> TrialRecord:
     """Evaluate a finalist (or baseline) on test data, once, and note the access in its record."""
     torch.set_num_threads(num_threads)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import yaml
 
+from secateur import progress
 from secateur.candidate import check_study
-from secateur.config import Study
+from secateur.config import Study, unseen_validation
 from secateur.errors import StudyError
 from secateur.leaderboard import untested
 from secateur.results import StudyResults
@@ -32,10 +33,12 @@ def open_study(
     Raises:
         InputError: The study is wrong, or an earlier one of its name was another.
     """
-    study = check_study(study)
+    checked = check_study(study)
     if fresh:
         files.remove()
-    earlier, planned = _plan(files, study, trials, additional_trials)
+    earlier, planned = _plan(files, checked, trials, additional_trials)
+    if earlier is None and (warning := unseen_validation(study)[1]):
+        progress.message(warning)
     if earlier != planned:
         files.write_study_yaml(planned.to_yaml())
     return planned

@@ -11,8 +11,10 @@ from secateur.search.proposer import propose as choose
 from secateur.search.proposer import snapshot
 from secateur.steps.record import proposed
 from secateur.store import StudyFiles
+from secateur.turns import working
 
 
+@working()
 def propose(files: StudyFiles, study: Study, results: StudyResults, count: int) -> list[TrialRecord]:
     """Choose up to `count` trials; store the optimiser's state first, then their records.
 
@@ -43,6 +45,7 @@ def propose(files: StudyFiles, study: Study, results: StudyResults, count: int) 
     return records
 
 
+@working()
 def observe(files: StudyFiles, study: Study, results: StudyResults) -> None:
     """Store what the optimiser knows after a batch; the records alone are enough to go on from."""
     state = snapshot(study, _base_values(study), results.trials, results.baseline_metrics)

@@ -10,7 +10,8 @@ import torch.nn.functional as F  # noqa: N812 (everybody's name for it)
 from torch import Tensor, nn
 
 from secateur import progress
-from secateur.errors import TrainingError
+from secateur.confusion import as_rows, calibration_error, confusion_matrix, sensitivity, specificity
+from secateur.errors import InputError, TrainingError
 from secateur.training.batches import Images, Normalization, fastest_memory_format, normalized
 from secateur.training.outcomes import Evaluation
 from secateur.training.settings import Device, Precision, autocast
@@ -40,7 +41,9 @@ def evaluate(
 
     Raises:
         TrainingError: Some logit is NaN or infinite.
+        InputError: There are labels that the network has no output for; or there is no such device.
     """
+    check_device(device)
     logits_NK = _predict(model, image_set, normalize, batch_size, device, precision)
     num_images = len(logits_NK)
     num_broken = int((~logits_NK.isfinite()).any(dim=1).sum())
@@ -51,14 +54,33 @@ def evaluate(
         )
     labels_N = image_set.labels_N
     top5_N5 = logits_NK.sort(dim=1, descending=True, stable=True).indices[:, :5]
+    confusion_KK = confusion_matrix(labels_N.numpy(), top5_N5[:, 0].numpy(), logits_NK.shape[1])
     is_hit_N5 = top5_N5 == labels_N.unsqueeze(1)
+    confidence_N = logits_NK.double().softmax(dim=1).amax(dim=1)
     return Evaluation(
         top1=100 * int(is_hit_N5[:, 0].sum()) / num_images,
         top5=100 * int(is_hit_N5.sum()) / num_images,
         loss=F.cross_entropy(logits_NK.double(), labels_N).item(),
         num_images=num_images,
-        num_predicted_classes=int((top5_N5[:, 0].bincount() > 0).sum()),
+        num_predicted_classes=int((confusion_KK.sum(axis=0) > 0).sum()),
+        sensitivity=sensitivity(confusion_KK),
+        specificity=specificity(confusion_KK),
+        calibration_error=100 * calibration_error(confidence_N.numpy(), is_hit_N5[:, 0].numpy()),
+        confusion=as_rows(confusion_KK),
     )
+
+
+def check_device(device: Device) -> None:
+    """Check that a device is here.
+
+    Raises:
+        InputError: A GPU was asked for, and torch sees none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            f"A GPU was asked for, but torch {torch.__version__} sees none here. Check `nvidia-smi`,"
+            " CUDA_VISIBLE_DEVICES and that torch was installed with CUDA; or train on the CPU."
+        )
 
 
 def _predict(

@@ -18,6 +18,14 @@ class Evaluation:
     num_images: int
     num_predicted_classes: int
     """Distinct classes among the predictions; 1: the network says the same of every image."""
+    calibration_error: float
+    """Expected distance between confidence and accuracy, in percent (Guo et al. 2017; 15 bins)."""
+    confusion: tuple[tuple[int, ...], ...]
+    """K x K: images of class i (row) that were taken for class j (column)."""
+    sensitivity: tuple[float | None, ...]
+    """Share of each class's images that were found; None of no images."""
+    specificity: tuple[float | None, ...]
+    """Share of the other images that were not taken for the class."""
 
 
 @dataclass(frozen=True, kw_only=True)

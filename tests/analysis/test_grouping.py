@@ -19,8 +19,9 @@ from secateur.analysis.grouping import (
     natural_breaks,
 )
 from secateur.config.located import Located
-from secateur.results import LayerSensitivity, Scores, Sensitivity, SensitivityPoint
+from secateur.results import Scores
 from secateur.schedule import parse_schedule
+from secateur.sensitivity_results import LayerSensitivity, Sensitivity, SensitivityPoint
 
 TOP1 = 90.0
 

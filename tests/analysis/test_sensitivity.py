@@ -16,8 +16,9 @@ from secateur.config.located import Located
 from secateur.models import create_model
 from secateur.pruning import ScheduleEngine
 from secateur.report.sensitivity import COLUMNS, render_csv, render_html, render_png
-from secateur.results import Interval, Sensitivity
+from secateur.results import Interval
 from secateur.schedule import parse_schedule
+from secateur.sensitivity_results import Sensitivity
 from secateur.thinning import count_params
 from secateur.training import evaluate
 from tests.analysis.test_grouping import make_analysis, make_unit

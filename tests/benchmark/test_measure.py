@@ -33,7 +33,8 @@ def test_a_report_is_complete(profile: DeviceProfile, small_net: Path) -> None:
     ratio, total = report.latency_ratio, report.total_latency_ms
     assert ratio.low <= ratio.estimate <= ratio.high
     assert 0 < total.min <= total.p50 <= total.p90
-    assert total.num_samples >= report.num_rounds >= profile.min_rounds
+    assert total.num_samples >= 10
+    assert report.num_rounds >= profile.min_rounds
     assert report.latency_ms is not None
     assert report.reference_latency_ms is not None
     assert report.latency_ms > 0
@@ -113,13 +114,16 @@ def test_fresh_processes_share_the_budget(profile: DeviceProfile, small_net: Pat
     assert report.num_processes == len(report.process_ratios) == 2
     assert report.num_rounds >= 12
     assert report.latency_ratio.estimate == pytest.approx(sum(report.process_ratios) / 2)
-    assert report.total_latency_ms.num_samples >= report.num_rounds
+    assert report.total_latency_ms.num_samples >= 20
 
 
-def test_layers_are_the_devices_own_account(profile: DeviceProfile, small_net: Path) -> None:
-    [report] = measure([small_net], small_net, profile)
-    assert [layer.name for layer in report.layers] == ["c0", "c1", "c2"]  # activations are fused, the pooling too
-    assert all(layer.type == "Convolution" and "f32" in layer.kernel and layer.ms >= 0 for layer in report.layers)
+def test_layers_are_the_devices_own_account(profile: DeviceProfile, small_net: Path, tmp_path: Path) -> None:
+    [report] = measure([conv_net(tmp_path / "wide.onnx", width=64)], small_net, profile)
+    layers = {layer.name: layer for layer in report.layers}  # without what takes less than a microsecond
+    for name in ("c0", "c1", "c2"):
+        assert layers[name].type == "Convolution"
+        assert "f32" in layers[name].kernel
+        assert layers[name].ms > 0
 
 
 def test_a_network_whose_output_is_no_number_is_refused(

@@ -40,12 +40,13 @@ def ask(request: dict[str, Any], program: Path = RUNNER) -> tuple[list[dict[str,
 
 
 def measure_request(profile: DeviceProfile, net: Path, tmp_path: Path) -> dict[str, Any]:
-    files = {"reference": str(net), "models": [str(net)], "lock": str(tmp_path / "cpu.lock")}
+    files = {"reference": str(net), "models": [str(net)]}
+    locks = {name: str(tmp_path / f"{name}.lock") for name in ("device", "queue", "host")}
     return {
         "command": "measure",
         "profile": profile.model_dump(),
         "seed": 0,
-        "lock_timeout_s": 1.0,
+        "locks": {**locks, "is_exclusive": False, "timeout_s": 1.0},
         "with_details": True,
         **files,
     }

@@ -172,10 +172,10 @@ def test_two_measurements_never_overlap_on_a_device(
     display = RecordingDisplay()
     monkeypatch.setattr(client, "LOCK_TIMEOUT_S", 0.3)
     with measuring_elsewhere(small_net, tmp_path) as (_, runner_pid):
-        busy = rf"Device 'CPU' is busy: process {runner_pid} held it for 0.3 s .*\. Try again when it has ended\."
+        busy = rf"Device 'CPU' is busy: process {runner_pid} measures on it, for 0\.3 s by now .*\. Try again"
         with pytest.raises(DeviceBusyError, match=busy), progress.show_on(display):
             measure([small_net], small_net, profile)
-    assert f"CPU is being measured by process {runner_pid}: waiting for it." in display.said
+    assert f"Measuring on CPU has to wait: process {runner_pid} measures on it." in display.said
 
 
 def test_a_killed_runner_frees_the_device(profile: DeviceProfile, small_net: Path, tmp_path: Path) -> None:

@@ -41,6 +41,16 @@ def test_prune_writes_a_network_and_says_what_is_left(secateur: Secateur, tmp_pa
     assert document["macs"] == 64 * 9 * (3 * 8 + 4 * 4 * 8) + 8 * 3
 
 
+def test_prune_for_a_device(secateur: Secateur, tmp_path: Path) -> None:
+    (tmp_path / "old.yaml").write_text("device: CPU\nonnx_opset: 13\n")
+    assert secateur(*_prune(secateur, tmp_path, "--device", "old.yaml")).code == 0
+    assert onnx.load(tmp_path / "out" / "model.onnx").opset_import[0].version == 13
+    (tmp_path / "stick.yaml").write_text("device: MYRIAD\n")
+    typed = secateur(*_prune(secateur, tmp_path, "--device", "stick.yaml"))
+    assert typed.code == 0
+    assert "Whether MYRIAD has all operations is found out when it measures: device profile 'stick': " in typed.err
+
+
 def test_prune_for_people(secateur: Secateur, tmp_path: Path) -> None:
     typed = secateur(*_prune(secateur, tmp_path))
     assert typed.code == 0, typed.err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from secateur.cli.benchmark import verdict
+from secateur.cli.benchmark import _beside, verdict
 from secateur.results import Interval
 
 
@@ -26,3 +26,13 @@ def test_verdict(ratio: tuple[float, float, float], is_noisy: bool, expected: st
     estimate, low, high = ratio
     interval = Interval(estimate=estimate, low=low, high=high, standard_error=0.01)
     assert verdict("B", "A", interval, is_noisy=is_noisy) == expected
+
+
+def test_what_ran_beside_is_told_where_it_is_worth_a_word() -> None:
+    beside = {"ours_share": 0.31, "others_share": 0.02, "stolen_share": 0.04, "busiest": "python (71): 30%"}
+    assert _beside({"beside": beside}) == (
+        "Beside it, of the host's time, other work of ours 31%, other machines 4% (busiest: python (71): 30%)."
+        " Pairing takes most of that out of the ratio."
+    )
+    assert _beside({"beside": {"ours_share": 0.0, "others_share": 0.03, "stolen_share": 0.0}}) is None
+    assert _beside({"beside": {}}) is None

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from secateur import resources
-from secateur.config import load_device
+from secateur.config import DeviceProfile, load_device
 from secateur.errors import StudyError
 
 
@@ -43,3 +43,41 @@ def test_a_wrong_profile_is_refused_with_its_line(tmp_path: Path, text: str, pro
     (tmp_path / "d.yaml").write_text(text)
     with pytest.raises(StudyError, match=problem):
         load_device(str(tmp_path / "d.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("kind: http\n", "d.yaml:1: kind: http needs the 'url' of the service"),
+        (
+            "kind: http\nurl: example.com\n",
+            "d.yaml:2: 'url': expected http://host:port or https://host:port, got 'exam",
+        ),
+        ("kind: http\nurl: http://h:1\nprecision: f32\n", "d.yaml:3: 'precision' means nothing to kind: http. Remove"),
+        ("device: CPU\nurl: http://h:1\n", "d.yaml:2: 'url' means nothing to kind: openvino. Remove it"),
+        ("mode: stream\n", "d.yaml:1: mode: stream and 'frames_per_s' belong together"),
+        ("frames_per_s: 30\n", "d.yaml:1: mode: stream and 'frames_per_s' belong together"),
+        ("mode: stream\nframes_per_s: 0\n", "d.yaml:2: 'frames_per_s': Input should be greater than 0, got 0"),
+    ],
+)
+def test_a_service_and_a_stream_need_what_is_theirs(tmp_path: Path, text: str, problem: str) -> None:
+    (tmp_path / "d.yaml").write_text(text)
+    with pytest.raises(StudyError, match=problem):
+        load_device(str(tmp_path / "d.yaml"))
+
+
+@pytest.mark.parametrize("url", ["https://me:s3cret@host", "ftp://me:s3cret@host", "me:s3cret@host"])
+def test_a_password_in_an_address_is_refused_and_not_told(tmp_path: Path, url: str) -> None:
+    (tmp_path / "d.yaml").write_text(f"kind: http\nurl: {url}\n")
+    with pytest.raises(StudyError, match="'url' holds credentials: put them into an environment variable") as error:
+        load_device(str(tmp_path / "d.yaml"))
+    assert "s3cret" not in str(error.value)
+
+
+def test_a_service_and_a_stream_are_read(tmp_path: Path) -> None:
+    text = "kind: http\nurl: https://host/triton/\nmodel: resnet\nmode: stream\nframes_per_s: 30\n"
+    (tmp_path / "cloud.yaml").write_text(text)
+    profile = load_device(str(tmp_path / "cloud.yaml"))
+    assert profile.target == profile.url == "https://host/triton"
+    assert (profile.name, profile.model, profile.frames_per_s, profile.queue_length) == ("cloud", "resnet", 30.0, 1)
+    assert DeviceProfile.model_validate(profile.model_dump()) == profile

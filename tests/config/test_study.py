@@ -275,6 +275,25 @@ def test_overrides_reach_every_depth(path: Path) -> None:
     assert (study.name, study.baseline.epochs) == ("other", 3)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (["training.warmup_epochs=2"], "training.warmup_epochs.*belongs to an lr_curve such as 'cosine'"),
+        (["training.nesterov=true", "training.momentum=0"], "training.nesterov.*needs momentum"),
+        (["training.lr_curve=linear"], "training.lr_curve.*'one_cycle'"),
+        (["baseline.distillation=true"], "baseline.distillation"),
+    ],
+)
+def test_training_options_fit_together(path: Path, overrides: list[str], problem: str) -> None:
+    with pytest.raises(StudyError, match=problem):
+        load_study(path, overrides)
+
+
+def test_the_unpruned_network_is_trained_with_half_a_cosine(path: Path) -> None:
+    assert load_study(path, ["baseline={epochs: 3}"]).baseline.lr_curve == "cosine"
+    assert load_study(path, ["training={epochs: 3}"]).training.lr_curve == "schedule"
+
+
 def test_a_datasets_short_form_may_be_extended(path: Path) -> None:
     path.write_text(TEXT.replace("{name: cifar10, validation: 5000}", "cifar10"))
     dataset = load_study(path, ["dataset.validation=100"]).dataset

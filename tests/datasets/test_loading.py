@@ -15,13 +15,13 @@ import torch
 from secateur.config import Normalize
 from secateur.datasets import ImageSet, Splits
 
-def images(dtype=torch.uint8, size=8, labels=(0, 1), label_dtype=torch.int64):
-    pixels = torch.zeros(len(labels), size, size, 3, dtype=dtype)
+def images(dtype=torch.uint8, size=8, labels=(0, 1), label_dtype=torch.int64, value=0):
+    pixels = torch.full((len(labels), size, size, 3), value, dtype=dtype)
     return ImageSet(images_NHWC=pixels, labels_N=torch.tensor(labels, dtype=label_dtype))
 
 def splits(**others):
     half = Normalize(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    parts = dict.fromkeys(("train", "validation", "test"), images()) | others
+    parts = {name: images(value=i) for i, name in enumerate(("train", "validation", "test"))} | others
     return Splits(class_names=("no", "yes"), normalize=half, **parts)
 
 def floats(): return splits(validation=images(dtype=torch.float32))
@@ -29,6 +29,8 @@ def sizes(): return splits(test=images(size=9))
 def none(): return splits(test=images(labels=()))
 def labels(): return splits(test=images(labels=(0, 2)))
 def label_type(): return splits(test=images(label_dtype=torch.int32))
+def leaking(): return splits(test=images(value=1))
+def one_class(): return splits(train=images(labels=(1, 1)))
 def nothing(): return None
 """
 
@@ -106,6 +108,9 @@ def test_a_function_may_bring_its_own_images() -> None:
         (Dataset(name="python:my_data:sizes"), "test: images_NHWC must be uint8 of N x 8 x 8 x 3, got .*2 x 9 x 9 x 3"),
         (Dataset(name="python:my_data:none"), "test: images_NHWC must be .* got torch.uint8 of 0 x"),
         (Dataset(name="python:my_data:labels"), "test: labels must be in 0 to 1 .*got 0 to 2"),
+        (Dataset(name="python:my_data:leaking"), "image 0 of test is in validation, too: .* must not have been seen"),
+        (Dataset(name="python:my_data:one_class"), "no training image is left of class 'no'"),
+        (Dataset(name="digits", skip_unreadable=True), "dataset.skip_unreadable: digits has no files to skip"),
         (Dataset(name="python:my_data:label_type"), "test: labels_N must be 2 int64, got torch.int32"),
     ],
     ids=lambda value: value.name if isinstance(value, Dataset) else "",

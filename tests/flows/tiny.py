@@ -92,6 +92,7 @@ DEVICE: dict[str, Any] = {
     "precision": "f32",
     "num_warmups": 1,
     "min_rounds": 5,
+    "num_processes": 1,
     "max_duration_s": 0.05,
     "target_half_width": 1e9,
 }

@@ -128,3 +128,15 @@ def test_no_outcome_without_a_standard_error() -> None:
 def test_outcome_of_a_network_that_predicts_one_class() -> None:
     outcome = make_goal({"top1": "maximize"}).outcome(make_record(state="suspect", top1=10.0))
     assert outcome == {"m_top1": 10.0}
+
+
+def test_classes_and_calibration_may_be_bounded() -> None:
+    goal = make_goal(BOTH, "min_class_sensitivity >= 80", "min_class_specificity >= 95", "calibration_error <= 5")
+    shares = {"sensitivity": (0.9, 0.75, None), "specificity": (0.99, 0.96, 1.0), "calibration_error": 4.0}
+    validation = Scores.model_validate({"top1": 88.0, "top5": 99.0, "loss": 0.3, "num_images": 10, **shares})
+    record = make_record().model_copy(update={"compressed": make_compressed(validation=validation)})
+    outcome = goal.outcome(record)
+    assert outcome is not None
+    assert [outcome[f"m_{bound.metric}"] for bound in goal.bounds] == [75.0, 96.0, 4.0]
+    assert [bound.holds(record.metrics[bound.metric]) for bound in goal.bounds] == [False, True, True]
+    assert goal.outcome(make_record()) is None  # of an older record nobody knows

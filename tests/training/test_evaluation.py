@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from secateur.datasets import ImageSet
-from secateur.errors import TrainingError
+from secateur.errors import InputError, TrainingError
 from secateur.training import evaluate
 from tests.training.networks import FixedLogits, Unchanged, numbered_images, small_network, some_images
 
@@ -51,7 +51,8 @@ def test_the_order_of_images_does_not_matter(table: tuple[list[list[float]], lis
     model = FixedLogits(logits)
     scores, again = (evaluate(model, part, Unchanged(), batch_size=4) for part in (images, permuted))
     assert again.loss == pytest.approx(scores.loss)
-    assert replace(again, loss=scores.loss) == scores
+    assert again.calibration_error == pytest.approx(scores.calibration_error)
+    assert replace(again, loss=scores.loss, calibration_error=scores.calibration_error) == scores
 
 
 def test_a_network_that_always_says_the_same_can_be_told() -> None:
@@ -108,3 +109,38 @@ def test_outputs_that_are_no_numbers_are_reported(value: float) -> None:
     model = FixedLogits([[0.0, 1.0], [value, 0.0], [1.0, 0.0]])
     with pytest.raises(TrainingError, match="NaN or infinite for 1 of 3 images"):
         evaluate(model, numbered_images([0, 1, 0]), Unchanged())
+
+
+@given(table=tables())
+def test_each_class_is_told_as_counting_by_hand_gives(table: tuple[list[list[float]], list[int]]) -> None:
+    logits, labels = table
+    scores = evaluate(FixedLogits(logits), numbered_images(labels), Unchanged(), batch_size=5)
+    said = [row.index(max(row)) for row in logits]
+    for k, (found, spared) in enumerate(zip(scores.sensitivity, scores.specificity, strict=True)):
+        own = [guess == k for guess, label in zip(said, labels, strict=True) if label == k]
+        others = [guess != k for guess, label in zip(said, labels, strict=True) if label != k]
+        assert found == (pytest.approx(sum(own) / len(own)) if own else None)
+        assert spared == (pytest.approx(sum(others) / len(others)) if others else None)
+    assert scores.confusion is not None
+    assert sum(map(sum, scores.confusion)) == len(labels)
+    assert scores.metrics["min_class_sensitivity"] == 100 * min(s for s in scores.sensitivity if s is not None)
+    assert scores.calibration_error is not None
+    assert 0 <= scores.calibration_error <= 100
+
+
+def test_confidence_that_is_not_deserved_is_an_error_of_calibration() -> None:
+    sure = FixedLogits([[100.0, 0.0]] * 4)
+    assert evaluate(sure, numbered_images([0, 0, 0, 1]), Unchanged()).calibration_error == pytest.approx(25)
+    unsure = FixedLogits([[0.0, 0.0]] * 4)
+    assert evaluate(unsure, numbered_images([0, 0, 1, 1]), Unchanged()).calibration_error == pytest.approx(0)
+
+
+def test_another_datasets_labels_are_refused() -> None:
+    with pytest.raises(InputError, match="The network has 2 outputs, but the dataset a class 2"):
+        evaluate(FixedLogits([[0.0, 1.0]]), numbered_images([2]), Unchanged())
+
+
+def test_a_gpu_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match=r"A GPU was asked for, but torch .* sees none here\. Check `nvidia-smi`"):
+        evaluate(small_network(), some_images(2), Unchanged(), device="cuda")

@@ -18,19 +18,13 @@ if not __package__:
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy would start a thread for each core, and wait for them
 
 import faulthandler
-import fcntl
 import json
-import math
 import threading
-import time
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from secateur.benchmark.runner.host import read_text
+from secateur.benchmark.runner.locks import take_locks
 from secateur.benchmark.runner.measurement import describe, evaluate, list_devices, measure, query
 from secateur.benchmark.runner.problem import RunnerError
-
-LOCK_POLL_S = 0.05
 
 COMMANDS = {"measure": measure, "evaluate": evaluate, "query": query, "describe": describe, "devices": list_devices}
 
@@ -56,35 +50,6 @@ class Output:
         faulthandler.dump_traceback_later(self._timeout_s, exit=True)
 
 
-def take_lock(file: TextIO, timeout_s: float, output: Output) -> None:
-    """Lock the device; the operating system frees it when this process ends, in whatever way.
-
-    Raises:
-        RunnerError: Another process held it all the time.
-    """
-    started, announced = time.monotonic(), -math.inf
-    while not _try_lock(file):
-        now = time.monotonic()
-        holder = read_text(file.name) or "unknown"
-        if now - started >= timeout_s:
-            raise RunnerError("busy", f"process {holder} held it for {timeout_s:g} s (lock file {file.name})")
-        if now - announced >= 1.0:
-            output.emit("waiting", holder=holder)
-            announced = now
-        time.sleep(LOCK_POLL_S)
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-
-
-def _try_lock(file: TextIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _end_with_parent() -> None:
     while os.read(0, 4096):
         pass
@@ -98,9 +63,8 @@ def main() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     output = Output(request["timeout_s"])
     try:
-        if "lock" in request:
-            lock_file = Path(request["lock"]).open("a+", encoding="utf-8")  # noqa: SIM115 (open until the process ends)
-            take_lock(lock_file, request["lock_timeout_s"], output)
+        if "locks" in request:
+            take_locks(request["locks"], output)
         output.emit("result", **COMMANDS[request["command"]](request, output))
     except RunnerError as error:
         output.emit("error", kind=error.kind, message=str(error))

@@ -1,13 +1,16 @@
-"""What both of OpenVINO's interfaces are to the measurement, and which of them this Python has."""
+"""What a device is to the measurement: one of OpenVINO's, by the interface that this Python has, or a service."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 import numpy as np
 
 from secateur.benchmark.runner.problem import RunnerError
+
+if TYPE_CHECKING:
+    from secateur.benchmark.runner.network import Network
 
 
 class Operation(TypedDict):
@@ -46,7 +49,7 @@ class Session(Protocol):
 
 
 class Device(Protocol):
-    """An OpenVINO device, opened as a profile says."""
+    """An OpenVINO device, or a service, opened as a profile says."""
 
     name: str
     has_counters: bool
@@ -62,22 +65,31 @@ class Device(Protocol):
     def compile(self, model: Any, path: str, *, is_counting: bool = False) -> Session:
         """Compile a model as the profile says."""
 
-    def throughput(self, model: Any, path: str, seconds: float) -> tuple[float, int]:
-        """Keep the device busy with as many requests as it wants; return inferences a second, and how many requests."""
+    def details(self, network: Network, seconds: float) -> dict[str, Any]:
+        """Find out what else this kind of device can tell of a network, in about so many seconds.
 
-    def probe(self) -> Session:
-        """Compile the smallest of models, to ask the device how it runs them."""
+        Returns:
+            Of OpenVINO's `throughput_fps`, inferences a second with `num_requests` at once, as many as the device
+            wants; of a service `network`, and its own time where it keeps statistics.
+        """
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return `Session.fingerprint` of the smallest of models."""
 
     def describe(self) -> dict[str, Any]:
-        """Return `device`, `full_name`, the maker's, and `runtime`, OpenVINO's version."""
+        """Return `device`, `full_name`, the maker's, and `runtime`, with its version."""
 
 
 def open_device(profile: dict[str, Any], *, must_be_there: bool = True) -> Device:
-    """Open a device by the interface that the installed OpenVINO has.
+    """Open a service, or a device by the interface that the installed OpenVINO has.
 
     Raises:
-        RunnerError: OpenVINO is absent, has no such device, or the device has no such setting.
+        RunnerError: OpenVINO is absent, has no such device, or the device no such setting; the service is not there.
     """
+    if profile["kind"] == "http":
+        from secateur.benchmark.runner import service
+
+        return service.Device(profile, open_device(service.LOCAL), must_be_there)
     opened: Device = _interface().open_device(profile, must_be_there)
     return opened
 

@@ -22,7 +22,7 @@ def pin_to_core(profile: dict[str, Any]) -> int | None:
     if profile["num_threads"] != 1 or not hasattr(os, "sched_setaffinity"):
         return None
     allowed = os.sched_getaffinity(0)
-    frequencies = {core: _read_number(f"{_scaling(core)}/cpuinfo_max_freq") or 0.0 for core in allowed}
+    frequencies = {core: read_number(f"{_scaling(core)}/cpuinfo_max_freq") or 0.0 for core in allowed}
     core = max(allowed, key=lambda core: (frequencies[core], core))
     os.sched_setaffinity(0, {core})
     return core
@@ -49,8 +49,8 @@ def lasting_conditions() -> dict[str, Any]:
 def passing_conditions() -> dict[str, Any]:
     """Return load, governor, frequency (MHz) and temperature (degrees Celsius), as far as they can be read."""
     scaling = _scaling(max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0)
-    zones = [_read_number(str(zone)) for zone in Path("/sys/class/thermal").glob("thermal_zone*/temp")]
-    frequency_khz, hottest = _read_number(f"{scaling}/scaling_cur_freq"), max((z for z in zones if z), default=None)
+    zones = [read_number(str(zone)) for zone in Path("/sys/class/thermal").glob("thermal_zone*/temp")]
+    frequency_khz, hottest = read_number(f"{scaling}/scaling_cur_freq"), max((z for z in zones if z), default=None)
     return _known(
         load_average=os.getloadavg()[0],
         governor=read_text(f"{scaling}/scaling_governor"),
@@ -101,6 +101,7 @@ def read_text(path: str) -> str | None:
         return None
 
 
-def _read_number(path: str) -> float | None:
+def read_number(path: str) -> float | None:
+    """Return a small file's number; None as `read_text`."""
     text = read_text(path)
     return float(text) if text else None

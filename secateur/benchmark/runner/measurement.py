@@ -12,17 +12,22 @@ from typing import Any, Protocol
 import numpy as np
 
 from secateur.benchmark.runner import device, host
+from secateur.benchmark.runner.beside import Bystanders
 from secateur.benchmark.runner.device import Device, Operation, open_device
+from secateur.benchmark.runner.energy import find_meter, measure_energy, measure_idle_w
 from secateur.benchmark.runner.interval import half_width, hierarchical_interval
 from secateur.benchmark.runner.network import CountedNetwork, Network
 from secateur.benchmark.runner.problem import RunnerError
+from secateur.benchmark.runner.stream import run_stream
 
 PROGRESS_INTERVAL_S = 0.25
 BLOCK_S = 5e-3
 """Of the slowest network; shorter inferences are timed several at a time, so that most blocks have a quiet one."""
 NUM_COUNTED_ROUNDS = 20
 MIN_QUIET_INFERENCES = 5
-THROUGHPUT_SHARE = 0.1
+ENERGY_S = 1.0
+"""Idle, and of each network: RAPL counts every millisecond, hwmon's chips several times a second."""
+STEADY_SHARE = DETAILS_SHARE = 0.1
 """Of the time budget of a model, on top of it."""
 
 
@@ -52,15 +57,13 @@ def measure(request: dict[str, Any], output: Output) -> dict[str, Any]:
     if isinstance(found[0], RunnerError):
         raise found[0]
     networks = [network for network in found if isinstance(network, Network)]
-    before = host.passing_conditions()
+    before, bystanders = host.passing_conditions(), Bystanders(request.get("locks", {}).get("host"))
     gc.disable()
     run_rounds(networks[0], networks[1:], request, output)
-    after = host.passing_conditions()
-    details = (
-        _details(opened, networks, THROUGHPUT_SHARE * profile["max_duration_s"], output)
-        if request["with_details"]
-        else [{} for _ in networks]
-    )
+    for network in networks:
+        network.run_steadily(BLOCK_S, STEADY_SHARE * profile["max_duration_s"])
+    after, beside = host.passing_conditions(), bystanders.told()
+    details = _details(opened, networks, profile, output) if request["with_details"] else [{} for _ in networks]
     told = {id(network): {**_timings(network), **more} for network, more in zip(networks, details)}  # noqa: B905
     return {
         "device": {
@@ -69,7 +72,7 @@ def measure(request: dict[str, Any], output: Output) -> dict[str, Any]:
             **networks[0].session.fingerprint(),
             **host.identity(),
         },
-        "conditions": {"core": core, **lasting, "before": before, "after": after},
+        "conditions": {"core": core, **lasting, "before": before, "after": after, "beside": beside},
         "networks": [_failed(entry) if isinstance(entry, RunnerError) else told[id(entry)] for entry in found],
         "seed": seed,
         "duration_s": time.monotonic() - begun,
@@ -143,14 +146,21 @@ def _half_width(model: Network, reference: Network, min_rounds: int, seed: int) 
     return half_width(hierarchical_interval([ratios], np.random.default_rng(seed)))
 
 
-def _details(opened: Device, networks: list[Network], throughput_s: float, output: Output) -> list[dict[str, Any]]:
-    """Return `latency_ms` and `layers`, `throughput_fps` and `num_requests` of each network."""
+def _details(opened: Device, networks: list[Network], profile: dict[str, Any], output: Output) -> list[dict[str, Any]]:
+    """Return `latency_ms` and `layers`, what else device and host tell, and `stream` where the profile wants one."""
     output.emit("progress", phase="reading the device's counters")
     details = device_times(opened, networks) if opened.has_counters else [{"latency_ms": None} for _ in networks]
     for network, found in zip(networks, details):  # noqa: B905 (Python 3.8)
-        output.emit("progress", phase=f"measuring the throughput of {network.path}")
-        fps, num_requests = opened.throughput(network.model, str(network.path), throughput_s)
-        found.update(throughput_fps=fps, num_requests=num_requests)
+        output.emit("progress", phase=f"asking {opened.name} about {network.path}")
+        found.update(opened.details(network, DETAILS_SHARE * profile["max_duration_s"]))
+        if profile["mode"] == "stream":
+            found["stream"] = run_stream(network, profile, output)
+    if profile["kind"] == "openvino" and (meter := find_meter()) is not None:
+        output.emit("progress", phase="reading the energy that the idle host uses")
+        idle_w = measure_idle_w(meter, ENERGY_S)
+        for network, found in zip(networks, details):  # noqa: B905 (Python 3.8)
+            output.emit("progress", phase=f"reading the energy that {network.path} uses")
+            found.update(energy=measure_energy(meter, network.infer, idle_w, ENERGY_S))
     return details
 
 
@@ -226,7 +236,7 @@ def describe(request: dict[str, Any], output: Output) -> dict[str, Any]:  # noqa
     profile = request["profile"]
     host.pin_to_core(profile)
     opened = open_device(profile)
-    found = {**opened.describe(), **opened.probe().fingerprint()}
+    found = {**opened.describe(), **opened.fingerprint()}
     return {"device": {"profile": profile["name"], **found, **host.identity()}}
 
 

@@ -13,6 +13,8 @@ from secateur.benchmark.runner.host import PeakMemory, num_preemptions
 from secateur.benchmark.runner.interval import paired_ratios
 from secateur.benchmark.runner.problem import RunnerError
 
+MIN_STEADY_INFERENCES = 10
+
 
 class Network:
     """One compiled model, its buffers, and what was timed.
@@ -45,6 +47,7 @@ class Network:
             raise RunnerError("input", f"{path}: an output is NaN or infinite on device {device.name!r}.")
         self.fastest_s = self.first_inference_ms / 1e3
         self.samples_s: list[float] = []
+        """Total latencies one after another, as an application waits for them."""
         self.rounds_s: list[float] = []
         """The shortest total latency in each round's block."""
         self.was_interrupted: list[bool] = []
@@ -75,9 +78,17 @@ class Network:
         num_switches = num_preemptions()
         samples_s = [self.infer() for _ in range(num_inferences)]
         self.was_interrupted.append(num_preemptions() > num_switches)
-        self.samples_s += samples_s
         self.rounds_s.append(min(samples_s))
         return unsettled_s + sum(samples_s)
+
+    def run_steadily(self, settling_s: float, duration_s: float) -> None:
+        """Take `samples_s`, `MIN_STEADY_INFERENCES` at least, after a time in which the caches fill again."""
+        start = time.perf_counter()
+        while time.perf_counter() - start < settling_s:
+            self.infer()
+        start = time.perf_counter()
+        while len(self.samples_s) < MIN_STEADY_INFERENCES or time.perf_counter() - start < duration_s:
+            self.samples_s.append(self.infer())
 
     def ratios_to(self, reference: Network, min_rounds: int) -> np.ndarray[Any, Any]:
         """Return the ratios of this model's blocks to the reference's, paired by round; see `paired_ratios`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ngraph
 import numpy as np
@@ -11,6 +11,9 @@ from openvino.inference_engine import IECore, get_version
 
 from secateur.benchmark.runner.device import Operation, no_such_device
 from secateur.benchmark.runner.problem import RunnerError, reason
+
+if TYPE_CHECKING:
+    from secateur.benchmark.runner.network import Network
 
 _ENFORCE_BF16 = {"f32": "NO", "bf16": "YES"}
 _OWN_PRECISION = {"MYRIAD": "f16", "GPU": "f16"}
@@ -119,9 +122,11 @@ class Device:
     def compile(self, model: Any, path: str, *, is_counting: bool = False) -> Session:
         return Session(self._load(model, path, {"PERF_COUNT": "YES"} if is_counting else {}, num_requests=1), self.name)
 
-    def throughput(self, model: Any, path: str, seconds: float) -> tuple[float, int]:
+    def details(self, network: Network, seconds: float) -> dict[str, Any]:
         streams = {"CPU_THROUGHPUT_STREAMS": "CPU_THROUGHPUT_AUTO"} if self.name == "CPU" else {}
-        executable = self._load(model, path, streams, num_requests=0)  # as many as the device calls optimal
+        executable = self._load(
+            network.model, str(network.path), streams, num_requests=0
+        )  # as many as the device calls optimal
         requests = executable.requests
         for request in requests:
             request.infer()
@@ -135,12 +140,12 @@ class Device:
         duration_s = time.perf_counter() - start
         for request in requests:
             request.wait()
-        return num_inferences / duration_s, len(requests)
+        return {"throughput_fps": num_inferences / duration_s, "num_requests": len(requests)}
 
-    def probe(self) -> Session:
+    def fingerprint(self) -> dict[str, Any]:
         parameter = ngraph.parameter([1, 1], np.float32)
         function = ngraph.Function([ngraph.relu(parameter)], [parameter], "probe")
-        return self.compile(ngraph.function_to_cnn(function), "probe")
+        return self.compile(ngraph.function_to_cnn(function), "probe").fingerprint()
 
     def describe(self) -> dict[str, Any]:
         full_name = str(self._core.get_metric(self.name, "FULL_DEVICE_NAME")).strip()

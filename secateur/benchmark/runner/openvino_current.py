@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import openvino
 
 from secateur.benchmark.runner.device import Operation, no_such_device
 from secateur.benchmark.runner.problem import RunnerError, reason
+
+if TYPE_CHECKING:
+    from secateur.benchmark.runner.network import Network
 
 _THREADS, _PRECISION = "INFERENCE_NUM_THREADS", "INFERENCE_PRECISION_HINT"
 
@@ -104,8 +107,8 @@ class Device:
         hints: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", **self._streams}
         return Session(self._compile(model, path, {**hints, "PERF_COUNT": True} if is_counting else hints))
 
-    def throughput(self, model: Any, path: str, seconds: float) -> tuple[float, int]:
-        compiled = self._compile(model, path, {"PERFORMANCE_HINT": "THROUGHPUT"})
+    def details(self, network: Network, seconds: float) -> dict[str, Any]:
+        compiled = self._compile(network.model, str(network.path), {"PERFORMANCE_HINT": "THROUGHPUT"})
         queue = openvino.AsyncInferQueue(compiled)  # as many requests as the device calls optimal
         for _ in range(2 * len(queue)):
             queue.start_async()
@@ -115,12 +118,14 @@ class Device:
             queue.start_async()
             num_inferences += 1
         queue.wait_all()
-        return num_inferences / (time.perf_counter() - start), len(queue)
+        duration_s = time.perf_counter() - start
+        return {"throughput_fps": num_inferences / duration_s, "num_requests": len(queue)}
 
-    def probe(self) -> Session:
+    def fingerprint(self) -> dict[str, Any]:
         opset = openvino.opset8
         parameter = opset.parameter([1, 1], np.float32)
-        return self.compile(openvino.Model([opset.relu(parameter)], [parameter], "probe"), "probe")
+        smallest = openvino.Model([opset.relu(parameter)], [parameter], "probe")
+        return self.compile(smallest, "probe").fingerprint()
 
     def describe(self) -> dict[str, Any]:
         full_name = str(self._core.get_property(self.name, "FULL_DEVICE_NAME")).strip()
