@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from secateur.config import METRICS, Choice, Dataset, ParameterValue, Study, Training, unseen_validation
 from secateur.config.located import Located
 from secateur.datasets import ImageSet, Splits, data_identity, dataset_stamp, load_splits
-from secateur.datasets.cache import cache_folder
 from secateur.errors import NotFoundError, ScheduleError, StudyError
 from secateur.export import architecture_signature, export_onnx
 from secateur.identity import digest_of, digest_of_state, digest_of_tensor, what_acts_later
@@ -24,7 +23,7 @@ from secateur.models import create_model, load_weights
 from secateur.pruning import ScheduleEngine
 from secateur.references import resolve
 from secateur.results import Compressed, EpochResult, KeptFilters, Scores, TestScores
-from secateur.retraining import Pruned, before_training, epochs_of, scores_of
+from secateur.retraining import Pruned, before_training, checkpoint_path, epochs_of, scores_of
 from secateur.schedule import Schedule, check_fit, load_schedule, parse_schedule
 from secateur.stopwatch import Stopwatch
 from secateur.store import Store, get_json, get_object, put_json, put_object
@@ -189,8 +188,7 @@ class Workshop:
 
     def prune(self, unpruned_key: str, parameters: Mapping[str, ParameterValue]) -> Pruned:
         """Make a candidate up to where its retraining begins; see `make_candidate`."""
-        training, watch = self.study.training, Stopwatch()
-        schedule = self.schedule.with_parameters(parameters)
+        training, watch, schedule = self.study.training, Stopwatch(), self.schedule.with_parameters(parameters)
         with watch.phase("prune"), _TRACING:
             dense = rebuild(get_object(self.store, unpruned_key))
             engine = ScheduleEngine(
@@ -232,10 +230,9 @@ class Workshop:
 
     def complete(self, pruned: Pruned, retrain: Callable[[], TrainingResult]) -> Compressed:
         """Evaluate a pruned candidate, let `retrain` train its module, then export and store it."""
-        watch, module = pruned.watch, pruned.module
+        watch, module, top1_before_recalibration = pruned.watch, pruned.module, None
         with watch.phase("evaluate"):
             validation = self._evaluate(module, self.splits.validation)
-        top1_before_recalibration = None
         if self.is_recalibrated(pruned):
             top1_before_recalibration = validation.top1
             with watch.phase("recalibrate"):
@@ -256,9 +253,9 @@ class Workshop:
         return TestScores(**scores.model_dump(), accessed_at=(now,))
 
     def _retrain(self, pruned: Pruned) -> TrainingResult:
-        training = self.study.training
-        teacher = rebuild(get_object(self.store, pruned.unpruned)).module if training.distillation else None
-        return self._train(pruned.module, training, pruned.engine, pruned.identity, teacher)
+        is_taught = self.study.training.distillation
+        teacher = rebuild(get_object(self.store, pruned.unpruned)).module if is_taught else None
+        return self._train(pruned.module, self.study.training, pruned.engine, pruned.identity, teacher)
 
     def _train(
         self,
@@ -268,7 +265,7 @@ class Workshop:
         identity: str,
         teacher: nn.Module | None = None,
     ) -> TrainingResult:
-        self._export(module, num_checks=0)  # what the gate refuses is not worth training
+        self.export(module, num_checks=0)  # what the gate refuses is not worth training
         splits = self.splits
         return train(
             module,
@@ -278,7 +275,7 @@ class Workshop:
             callbacks,
             normalize=splits.normalize,
             teacher=teacher,
-            checkpoint=_checkpoint(identity),
+            checkpoint=checkpoint_path(identity),
         )
 
     def settings(self, training: Training) -> TrainingSettings:
@@ -329,7 +326,7 @@ class Workshop:
         with watch.phase("evaluate"):
             validation = self._with_others(validation, module, self.splits.validation)
         with watch.phase("export"):
-            content = self._export(module)
+            content = self.export(module)
         with watch.phase("store"):
             onnx, checkpoint = put_object(self.store, content), put_object(self.store, save_network(network))
         compressed = Compressed(
@@ -349,10 +346,10 @@ class Workshop:
             seconds=watch.seconds,
         )
         put_json(self.store, identity, compressed.model_dump(mode="json"))
-        _checkpoint(identity).unlink(missing_ok=True)
+        checkpoint_path(identity).unlink(missing_ok=True)
         return compressed
 
-    def _export(self, module: nn.Module, *, num_checks: int = 2) -> bytes:
+    def export(self, module: nn.Module, *, num_checks: int = 2) -> bytes:
         """Export a network, and have it pass the gate."""
         opset = self.study.device.onnx_opset
         content = export_onnx(module.cpu(), self.splits.input_size, opset=opset, num_checks=num_checks)
@@ -383,11 +380,6 @@ class Workshop:
             return None
         self.gate(get_object(self.store, compressed.onnx))  # it may have been made for another device
         return compressed
-
-
-def _checkpoint(identity: str) -> Path:
-    """Return where the training of a network leaves its state on this host."""
-    return cache_folder() / "training" / Path(identity).with_suffix(".safetensors").name
 
 
 @lru_cache(maxsize=2)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from torch import nn
 
+from secateur.datasets.cache import cache_folder
 from secateur.pruning import ScheduleEngine
 from secateur.results import EpochResult, Scores
 from secateur.stopwatch import Stopwatch
@@ -66,3 +68,8 @@ def before_training(scores: Scores, watch: Stopwatch) -> EpochResult:
         loss=scores.loss,
         duration_s=watch.seconds["prune"],
     )
+
+
+def checkpoint_path(identity: str) -> Path:
+    """Return where the training of a network leaves its state on this host."""
+    return cache_folder() / "training" / Path(identity).with_suffix(".safetensors").name

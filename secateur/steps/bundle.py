@@ -15,13 +15,14 @@ from secateur import progress
 from secateur.candidate import Workshop
 from secateur.config import Study
 from secateur.datasets import Splits
-from secateur.errors import JobError, ScheduleError, StudyError, ThinningError
+from secateur.errors import ExportError, JobError, ScheduleError, StudyError, ThinningError
 from secateur.identity import acting_later
 from secateur.methods.learning_rates import PLATEAU
 from secateur.results import BASELINES, OFF_THE_SHELF, UNPRUNED, Failure, TrialRecord
 from secateur.retraining import Pruned
 from secateur.schedule import Schedule
 from secateur.steps.compress import compress, unpruned_checkpoint
+from secateur.steps.gate import OperationGate
 from secateur.steps.open import open_study
 from secateur.steps.propose import propose
 from secateur.steps.record import now, proposed
@@ -72,7 +73,7 @@ def bundle(files: StudyFiles, study: Study, out_dir: Path, num_trials: int | Non
     """
     with _held(files, f"writing a bundle to {out_dir}") as renew:
         study = open_study(files, study)
-        workshop = Workshop(study=study, store=files.store)
+        workshop = Workshop(study=study, store=files.store, gate=OperationGate(study.device))
         _check_portable(workshop.schedule, study)
         _make_unpruned(workshop, files)
         renew()
@@ -107,7 +108,8 @@ def take_back(files: StudyFiles, study: Study, results_dir: Path) -> list[Moved]
         StudyBusyError: A sweep of the study is running.
     """
     with _held(files, f"taking results from {results_dir}") as renew:
-        workshop, unpruned = Workshop(study=study, store=files.store), unpruned_checkpoint(files)
+        workshop = Workshop(study=study, store=files.store, gate=OperationGate(study.device))
+        unpruned = unpruned_checkpoint(files)
         records = _unfinished(files)
         moved = []
         with progress.track("take results back", total=len(records)) as bar:
@@ -126,10 +128,12 @@ def _pruned(workshop: Workshop, unpruned: str, record: TrialRecord) -> Pruned | 
     """Return a candidate whose retraining is to be done, or why there is none."""
     try:
         pruned = workshop.prune(unpruned, record.parameters)
-    except ThinningError as exc:  # the sweep will find, and record, the same
+        if workshop.earlier(pruned.identity) is not None:
+            return Moved(label=record.label, fate="known")
+        workshop.export(pruned.module, num_checks=0)  # what the device cannot run is not worth training
+    except (ThinningError, ExportError) as exc:  # the sweep will find, and record, the same
         return Moved(label=record.label, fate="failed", note=str(exc))
-    is_known = workshop.earlier(pruned.identity) is not None
-    return Moved(label=record.label, fate="known") if is_known else pruned
+    return pruned
 
 
 def _take_back(workshop: Workshop, files: StudyFiles, pruned: Pruned, record: TrialRecord, results_dir: Path) -> Moved:
