@@ -301,7 +301,8 @@ def show_correlations(networks: Sequence[Mapping[str, Any]]) -> None:
         "top1 recalibrated": [network["recalibrated"]["top1"] for network in networks],
         "number of parameters": [network["num_params"] for network in networks],
     }.items():
-        print(f"| {name} | {spearmanr(values, final).statistic:.2f} |")
+        rho = f"{spearmanr(values, final).statistic:.2f}" if min(values) < max(values) else "all are equal"
+        print(f"| {name} | {rho} |")
 
 
 def show_retraining(runs: Sequence[Mapping[str, Any]]) -> None:
@@ -320,7 +321,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", choices=["networks", "retraining", "show"])
     parser.add_argument("paths", nargs="+", type=Path, help="IMAGES WEIGHTS RESULTS.json, or RESULTS.json to show")
-    parser.add_argument("--networks", type=int, default=32, help="points of the whole search space")
+    parser.add_argument("--networks", type=int, default=35, help="points of the whole search space")
     parser.add_argument("--suspects", type=int, default=20, help="networks that predict one class to find")
     parser.add_argument("--train-images", type=int, default=2560)
     parser.add_argument("--validation-images", type=int, default=1000)
