@@ -16,15 +16,14 @@ from torch import Tensor, nn
 from secateur.config import METRICS, Choice, ParameterValue, Study, Training, unseen_validation
 from secateur.config.located import Located
 from secateur.datasets import ImageSet, Splits, data_identity, shared_splits
-from secateur.datasets.cache import cache_folder
 from secateur.errors import NotFoundError, ScheduleError, StudyError
 from secateur.export import architecture_signature, export_onnx
 from secateur.identity import digest_of, digest_of_state, digest_of_tensor, what_acts_later
 from secateur.models import create_model, load_weights
-from secateur.outcomes import before_training, epochs_of, scores_of
 from secateur.pruning import ScheduleEngine
 from secateur.references import resolve
 from secateur.results import Compressed, EpochResult, KeptFilters, Scores, TestScores
+from secateur.retraining import Pruned, before_training, checkpoint_path, epochs_of, scores_of
 from secateur.schedule import Schedule, check_fit, load_schedule, parse_schedule
 from secateur.stopwatch import Stopwatch
 from secateur.store import Store, get_json, get_object, put_json, put_object
@@ -151,8 +150,8 @@ class Workshop:
             load_weights(module, study.weights)
         origin = digest_of_state(module)
         training = None if study.weights is not None else study.baseline
-        identity = self._identity(origin, None if training is None else self._settings(training), {})
-        if (earlier := self._reuse(identity)) is not None:
+        identity = self._identity(origin, None if training is None else self.settings(training), {})
+        if (earlier := self.earlier(identity)) is not None:
             return earlier, True
         network = unpruned(module, study.model, self.splits.num_classes)
         if training is None:
@@ -178,8 +177,14 @@ class Workshop:
             TrainingError: Retraining diverged.
             ExportError: The ONNX file computes something else.
         """
-        training, watch = self.study.training, Stopwatch()
-        schedule = self.schedule.with_parameters(parameters)
+        pruned = self.prune(unpruned_key, parameters)
+        if (earlier := self.earlier(pruned.identity)) is not None:
+            return earlier, True
+        return self.complete(pruned, lambda: self._retrain(pruned)), False
+
+    def prune(self, unpruned_key: str, parameters: Mapping[str, ParameterValue]) -> Pruned:
+        """Make a candidate up to where its retraining begins; see `make_candidate`."""
+        training, watch, schedule = self.study.training, Stopwatch(), self.schedule.with_parameters(parameters)
         with watch.phase("prune"), _TRACING:
             dense = rebuild(get_object(self.store, unpruned_key))
             engine = ScheduleEngine(
@@ -200,39 +205,53 @@ class Workshop:
             "later": what_acts_later(schedule, training.epochs),
             "recalibration_images": training.recalibration_images,
         }
-        identity = self._identity(unpruned_key, self._settings(training) if training.epochs else None, pruning)
-        if (earlier := self._reuse(identity)) is not None:
-            return earlier, True
-        is_pruned = bool(masks) or engine.kept != dense.kept
-        with watch.phase("evaluate"):
-            validation = self._evaluate(dense.module, self.splits.validation)
-        top1_before_recalibration = None
-        if is_pruned and training.recalibration_images:
-            top1_before_recalibration = validation.top1
-            with watch.phase("recalibrate"):
-                self._recalibrate(dense.module)
-            with watch.phase("evaluate"):
-                validation = self._evaluate(dense.module, self.splits.validation)
-        epochs: tuple[EpochResult, ...] = (before_training(validation, watch.seconds["prune"]),)
-        if training.epochs:
-            teacher = rebuild(get_object(self.store, unpruned_key)).module if training.distillation else None
-            with watch.phase("train"):
-                result = self._train(dense.module, training, engine, identity, teacher)
-            epochs, validation = epochs + epochs_of(result), scores_of(result.validation)
-        network = Network(
-            module=dense.module,
+        return Pruned(
+            identity=self._identity(unpruned_key, self.settings(training) if training.epochs else None, pruning),
+            unpruned=unpruned_key,
             arch=dense.arch,
             num_classes=dense.num_classes,
-            kept=engine.kept,
-            removed_blocks=engine.removed_blocks,
+            is_changed=bool(masks) or engine.kept != dense.kept,
+            engine=engine,
+            watch=watch,
         )
-        return self._finish(network, identity, epochs, validation, watch, top1_before_recalibration), False
+
+    def is_recalibrated(self, pruned: Pruned) -> bool:
+        """Tell whether batch normalisation's statistics are computed anew before retraining."""
+        return pruned.is_changed and self.study.training.recalibration_images > 0
+
+    def recalibrate(self, pruned: Pruned) -> None:
+        """Compute them."""
+        splits, num_images = self.splits, self.study.training.recalibration_images
+        recalibrate_bn(pruned.module, splits.train, splits.normalize, num_images=num_images, device=self.device)
+
+    def complete(self, pruned: Pruned, retrain: Callable[[], TrainingResult]) -> Compressed:
+        """Evaluate a pruned candidate, let `retrain` train its module, then export and store it."""
+        watch, module, top1_before_recalibration = pruned.watch, pruned.module, None
+        with watch.phase("evaluate"):
+            validation = self._evaluate(module, self.splits.validation)
+        if self.is_recalibrated(pruned):
+            top1_before_recalibration = validation.top1
+            with watch.phase("recalibrate"):
+                self.recalibrate(pruned)
+            with watch.phase("evaluate"):
+                validation = self._evaluate(module, self.splits.validation)
+        epochs: tuple[EpochResult, ...] = (before_training(validation, watch),)
+        if self.study.training.epochs:
+            with watch.phase("train"):
+                result = retrain()
+            epochs, validation = epochs + epochs_of(result), scores_of(result.validation)
+        return self._finish(pruned.network, pruned.identity, epochs, validation, watch, top1_before_recalibration)
 
     def test(self, checkpoint: str, now: str) -> TestScores:
         """Evaluate a network on test data, which only finalists and baselines may see; the access is noted."""
         module, images = rebuild(get_object(self.store, checkpoint)).module, self.splits.test
         scores = self._with_others(self._evaluate(module, images), module, images)
         return TestScores(**scores.model_dump(), accessed_at=(now,))
+
+    def _retrain(self, pruned: Pruned) -> TrainingResult:
+        is_taught = self.study.training.distillation
+        teacher = rebuild(get_object(self.store, pruned.unpruned)).module if is_taught else None
+        return self._train(pruned.module, self.study.training, pruned.engine, pruned.identity, teacher)
 
     def _train(
         self,
@@ -242,20 +261,21 @@ class Workshop:
         identity: str,
         teacher: nn.Module | None = None,
     ) -> TrainingResult:
-        self._export(module, num_checks=0)  # what the gate refuses is not worth training
+        self.export(module, num_checks=0)  # what the gate refuses is not worth training
         splits = self.splits
         return train(
             module,
             splits.train,
             splits.validation,
-            self._settings(training),
+            self.settings(training),
             callbacks,
             normalize=splits.normalize,
             teacher=teacher,
-            checkpoint=_checkpoint(identity),
+            checkpoint=checkpoint_path(identity),
         )
 
-    def _settings(self, training: Training) -> TrainingSettings:
+    def settings(self, training: Training) -> TrainingSettings:
+        """Return how a network is trained here."""
         return TrainingSettings(
             **training.model_dump(
                 exclude={"augment", "distillation", "distillation_weight", "precision", "recalibration_images"}
@@ -267,10 +287,6 @@ class Workshop:
             device=self.device,
             precision=training.precision or fastest_precision(self.device),
         )
-
-    def _recalibrate(self, module: nn.Module) -> None:
-        splits, num_images = self.splits, self.study.training.recalibration_images
-        recalibrate_bn(module, splits.train, splits.normalize, num_images=num_images, device=self.device)
 
     def _evaluate(self, module: nn.Module, images: ImageSet) -> Scores:
         return scores_of(evaluate(module, images, self.splits.normalize, device=self.device))
@@ -306,7 +322,7 @@ class Workshop:
         with watch.phase("evaluate"):
             validation = self._with_others(validation, module, self.splits.validation)
         with watch.phase("export"):
-            content = self._export(module)
+            content = self.export(module)
         with watch.phase("store"):
             onnx, checkpoint = put_object(self.store, content), put_object(self.store, save_network(network))
         compressed = Compressed(
@@ -326,10 +342,10 @@ class Workshop:
             seconds=watch.seconds,
         )
         put_json(self.store, identity, compressed.model_dump(mode="json"))
-        _checkpoint(identity).unlink(missing_ok=True)
+        checkpoint_path(identity).unlink(missing_ok=True)
         return compressed
 
-    def _export(self, module: nn.Module, *, num_checks: int = 2) -> bytes:
+    def export(self, module: nn.Module, *, num_checks: int = 2) -> bytes:
         """Export a network, and have it pass the gate."""
         opset = self.study.device.onnx_opset
         content = export_onnx(module.cpu(), self.splits.input_size, opset=opset, num_checks=num_checks)
@@ -352,18 +368,14 @@ class Workshop:
         }
         return f"cache/compressed/{digest_of(parts)}.json"
 
-    def _reuse(self, identity: str) -> Compressed | None:
+    def earlier(self, identity: str) -> Compressed | None:
+        """Return what became of an equal candidate, if there was one."""
         try:
             compressed = Compressed.model_validate(get_json(self.store, identity))
         except NotFoundError:
             return None
         self.gate(get_object(self.store, compressed.onnx))  # it may have been made for another device
         return compressed
-
-
-def _checkpoint(identity: str) -> Path:
-    """Return where the training of a network leaves its state on this host."""
-    return cache_folder() / "training" / Path(identity).with_suffix(".safetensors").name
 
 
 @lru_cache(maxsize=8)

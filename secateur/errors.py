@@ -5,7 +5,8 @@ SecateurError
 │   ├── StudyError                   a study or device profile
 │   ├── ScheduleError                a compression schedule
 │   ├── ModelError                   unknown model, weights that do not fit
-│   └── DatasetError                 unknown or absent dataset
+│   ├── DatasetError                 unknown or absent dataset
+│   └── JobError                     a job of an offline host, or its result, is damaged
 ├── ThinningError                    what is masked cannot be removed
 ├── TrainingError                    the loss is no longer a number
 ├── ExportError                      the exported network differs from the trained one
@@ -59,6 +60,10 @@ class ModelError(InputError):
 
 class DatasetError(InputError):
     """A dataset is unknown, absent or unusable."""
+
+
+class JobError(InputError):
+    """A job for an offline host, or what came back from there, is not what it should be."""
 
 
 class ThinningError(SecateurError):

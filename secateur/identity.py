@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
-from secateur.schedule import Schedule
+from secateur.schedule import Policy, Schedule
 
 
 def digest_of(parts: Mapping[str, Any]) -> str:
@@ -31,12 +31,19 @@ def digest_of_state(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def what_acts_later(schedule: Schedule, num_epochs: int) -> Any:
-    """Return what of a schedule can still matter after the first minibatch."""
+def acting_later(schedule: Schedule, num_epochs: int) -> Iterator[Policy]:
+    """Yield the policies that do more, after the first minibatch, than set learning rates and keep masks."""
     for policy in schedule.policies:
         # A regularizer, and most options of a pruner, act in every minibatch.
-        acts_later = policy.entry.kind == "regularizer" or policy.options.model_fields_set
-        if policy.entry.kind != "lr_scheduler" and policy.acts_within(range(0 if acts_later else 1, num_epochs)):
-            return schedule.document
+        acts_always = policy.entry.kind == "regularizer" or policy.options.model_fields_set
+        epochs = range(0 if acts_always else 1, num_epochs)
+        if policy.entry.kind != "lr_scheduler" and policy.acts_within(epochs):
+            yield policy
+
+
+def what_acts_later(schedule: Schedule, num_epochs: int) -> Any:
+    """Return what of a schedule can still matter after the first minibatch."""
+    if any(acting_later(schedule, num_epochs)):
+        return schedule.document
     rates = schedule.of_kind("lr_scheduler") if num_epochs > 1 else []
     return [(p.entry.class_name, p.entry.arguments, [e for e in p.epochs if e < num_epochs]) for p in rates]

@@ -145,7 +145,7 @@ def test_a_training_goes_on_after_a_kill_and_leaves_no_checkpoint(
     assert list((tmp_path / "training").iterdir()) == []
     Workshop(study=study, store=store).make_unpruned()
     with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
-        context.setattr("secateur.candidate.architecture_signature", interrupt)  # once it is trained
+        context.setattr("secateur.candidate.count_macs", interrupt)
         make_pair(store, study, pruner_0=0.5)
     assert len(list((tmp_path / "training").iterdir())) == 1
     resumed, _ = make_pair(store, study, pruner_0=0.5)

@@ -98,6 +98,43 @@ def baseline(study: Study, overrides: Set = [], store: StoreUrl = _STORE, json: 
 
 
 @app.command()
+def bundle(
+    study: Study,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where jobs go; or what `secateur train` wrote.")],
+    trials: Annotated[
+        int | None, typer.Option(min=0, help="Trials to prepare, beside the schedule's own setting. [default: a batch]")
+    ] = None,
+    take_back: Annotated[
+        bool, typer.Option("--take-back", help="DIR holds results: evaluate, export and keep them for the sweep.")
+    ] = False,
+    overrides: Set = [],  # noqa: B006
+    store: StoreUrl = _STORE,
+    json: Json = False,
+) -> None:
+    """Write pruned candidates to a folder, to be trained by a host without a network; or take its results back."""
+    _read(study, store, overrides)
+    from secateur.cli.bundle import bundle as write
+    from secateur.cli.bundle import take_back as take
+
+    if take_back:
+        take(study, folder, overrides, store, as_json=json)
+    else:
+        write(study, folder, trials, overrides, store, as_json=json)
+
+
+@app.command()
+def train(
+    jobs: Annotated[Path, typer.Argument(metavar="JOBS_DIR", help="As `secateur bundle` wrote it.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="What goes back: see `secateur bundle --take-back`.")],
+    json: Json = False,
+) -> None:
+    """Train a bundle's candidates; the same command goes on where it ended, and may run once for each GPU."""
+    from secateur.cli.bundle import train as run
+
+    run(jobs, out, as_json=json)
+
+
+@app.command()
 def status(
     study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="By default, all studies.")] = None,
     store: StoreUrl = _STORE,

@@ -121,6 +121,16 @@ class ScheduleEngine:
         """Parameter -> bool tensor of its shape, False = kept at zero, since it is not removed, or not yet."""
         return self._masks.masks
 
+    @property
+    def model(self) -> nn.Module:
+        """The network that the schedule changes."""
+        return self._model
+
+    @property
+    def learning_rates(self) -> tuple[float, ...]:
+        """Of each epoch, as far as it is known before training: plateaus are left out."""
+        return self._rates.planned()
+
     def prune_before_training(self) -> None:
         """Do what the schedule says for the first minibatch of epoch 0; training then goes on from there.
 

@@ -18,12 +18,26 @@ class LearningRates:
 
     def __init__(self, schedule: Schedule, base_lr: float, num_epochs: int) -> None:
         self._policies = schedule.of_kind("lr_scheduler")
+        self._base_lr = base_lr
+        self._num_epochs = num_epochs
         self._rates = {
             policy.entry.name: lr_sequence(policy.entry.class_name, _arguments(policy), base_lr, num_epochs)
             for policy in self._policies
             if policy.entry.class_name != PLATEAU
         }
         self._plateaus: dict[str, lr_scheduler.ReduceLROnPlateau] = {}
+
+    def planned(self) -> tuple[float, ...]:
+        """Return the learning rate of each epoch, as far as it is known before training: plateaus are left out."""
+        rates, rate = [], self._base_lr
+        for policy in self._policies:
+            rate = next(iter(self._rates.get(policy.entry.name, ())), rate)
+        for epoch in range(self._num_epochs):
+            rates.append(rate)
+            for policy in self._policies:
+                if epoch in policy.epochs:
+                    rate = next(iter(self._rates.get(policy.entry.name, ())[epoch + 1 :]), rate)
+        return tuple(rates)
 
     def begin(self, optimizer: Optimizer) -> None:
         """Set the learning rate of epoch 0, where an LR scheduler begins with another one (a warm-up)."""

@@ -42,7 +42,7 @@ def compress(workshop: Workshop, files: StudyFiles, label: str, num_threads: int
             if label == UNPRUNED:
                 compressed, is_reused = workshop.make_unpruned()
             else:
-                compressed, is_reused = workshop.make_candidate(_unpruned_checkpoint(files), record.parameters)
+                compressed, is_reused = workshop.make_candidate(unpruned_checkpoint(files), record.parameters)
     except (ThinningError, TrainingError, ExportError) as exc:
         failure = Failure(phase="compress", type=type(exc).__name__, message=str(exc))
         record = record.model_copy(update={"state": "failed", "failure": failure, "finished_at": now()})
@@ -61,7 +61,12 @@ def compress(workshop: Workshop, files: StudyFiles, label: str, num_threads: int
     return record
 
 
-def _unpruned_checkpoint(files: StudyFiles) -> str:
+def unpruned_checkpoint(files: StudyFiles) -> str:
+    """Return the artifact key of what all candidates of a study are pruned from.
+
+    Raises:
+        StudyError: There is none.
+    """
     unpruned = files.read_record(UNPRUNED)
     if unpruned.compressed is None:
         why = "" if unpruned.failure is None else f" It failed: {unpruned.failure.message}"

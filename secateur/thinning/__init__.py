@@ -1,14 +1,21 @@
 """Thinning: what is masked is physically removed."""
 
+from secateur.models.network_file import (
+    Network,
+    all_filters,
+    rebuild,
+    replace_by_identity,
+    resize_like,
+    save_network,
+    unpruned,
+)
 from secateur.thinning.blocks import (
     choose_blocks,
     find_residual_blocks,
     remove_blocks,
-    replace_by_identity,
     spaces_without,
 )
 from secateur.thinning.counting import count_macs, count_params
-from secateur.thinning.network_file import Network, all_filters, rebuild, resize_like, save_network, unpruned
 from secateur.thinning.spaces import ChannelSpace, trace_channel_spaces
 from secateur.thinning.surgery import Thinned, thin
 from secateur.thinning.units import unprunable, whole_units

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from secateur.errors import ThinningError, did_you_mean
+from secateur.models.network_file import put_module, replace_by_identity
 from secateur.thinning.counting import observe, random_like
 from secateur.thinning.spaces import ChannelSpace, Layer
 
@@ -130,22 +131,11 @@ def remove_blocks(model: nn.Module, blocks: Collection[str], example_NCHW: Tenso
     tolerance = _TOLERANCE * float(expected.abs().max())
     if not difference <= tolerance:  # NaN fails too
         for name, block in removed.items():
-            _put(model, name, block)
+            put_module(model, name, block)
         raise ThinningError(
             f"The network without {', '.join(blocks)} is not the one in which these blocks are silent: their shortcuts "
             f"are not the identity (max difference {difference:.3g}, tolerance {tolerance:.3g})."
         )
-
-
-def replace_by_identity(model: nn.Module, blocks: Collection[str]) -> None:
-    """Put an identity where each block was, so that all other names stay as they are."""
-    for name in blocks:
-        _put(model, name, nn.Identity())
-
-
-def _put(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent), child, module)
 
 
 def spaces_without(spaces: Sequence[ChannelSpace], blocks: Collection[str]) -> tuple[ChannelSpace, ...]:

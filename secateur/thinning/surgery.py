@@ -15,6 +15,7 @@ from torch.func import functional_call
 from torch.optim import Optimizer
 
 from secateur.errors import ThinningError
+from secateur.models.network_file import sync_attributes
 from secateur.thinning.counting import observe, random_like
 from secateur.thinning.spaces import ChannelSpace, Kind, Member
 
@@ -256,21 +257,6 @@ def _check(model: nn.Module, expected: Tensor, positions: Mapping[str, int], ima
             f"The network without the filters that {what} should lose is not the one in which they are silent: "
             f"max |thinned - silenced| = {difference:.3g}, tolerance {tolerance:.3g}."
         )
-
-
-def sync_attributes(module: nn.Module) -> None:
-    """Make a layer's size attributes say what its tensors are; a grouped convolution keeps the size of its groups."""
-    if isinstance(module, nn.Conv2d):
-        filters_per_group = module.out_channels // module.groups
-        module.out_channels = module.weight.shape[0]
-        module.groups = module.out_channels // filters_per_group if module.groups > 1 else 1
-        module.in_channels = module.weight.shape[1] * module.groups
-    elif isinstance(module, nn.Linear):
-        module.out_features, module.in_features = module.weight.shape
-    elif isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
-        module.num_features = len(module.running_mean)
-    elif isinstance(module, nn.PReLU):
-        module.num_parameters = len(module.weight)
 
 
 def _shrink(tensor: Tensor, dim: int, indices: Tensor) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from secateur.datasets import ImageSet
 from secateur.errors import InputError, TrainingError
-from secateur.outcomes import scores_of
+from secateur.retraining import scores_of
 from secateur.training import NoCallbacks, TrainingSettings, evaluate, train
 from tests.training.networks import FixedLogits, Unchanged, numbered_images, small_network, some_images
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from secateur.errors import ModelError
-from secateur.models import create_model
-from secateur.thinning.blocks import replace_by_identity
-from secateur.thinning.surgery import sync_attributes
+from secateur.models.registry import create_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,3 +101,30 @@ def resize_like(module: nn.Module, state: Mapping[str, Any]) -> None:
             tensor.data = tensor.data.new_zeros(state[name].shape)
     for layer in module.modules():
         sync_attributes(layer)
+
+
+def replace_by_identity(model: nn.Module, blocks: Collection[str]) -> None:
+    """Put an identity where each block was, so that all other names stay as they are."""
+    for name in blocks:
+        put_module(model, name, nn.Identity())
+
+
+def put_module(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Put `module` where `model` has one of that name."""
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, module)
+
+
+def sync_attributes(module: nn.Module) -> None:
+    """Make a layer's size attributes say what its tensors are; a grouped convolution keeps the size of its groups."""
+    if isinstance(module, nn.Conv2d):
+        filters_per_group = module.out_channels // module.groups
+        module.out_channels = module.weight.shape[0]
+        module.groups = module.out_channels // filters_per_group if module.groups > 1 else 1
+        module.in_channels = module.weight.shape[1] * module.groups
+    elif isinstance(module, nn.Linear):
+        module.out_features, module.in_features = module.weight.shape
+    elif isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
+        module.num_features = len(module.running_mean)
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = len(module.weight)

@@ -1,0 +1,75 @@
+"""What goes into the retraining of a candidate, and what comes out, as records keep it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from torch import nn
+
+from secateur.datasets.cache import cache_folder
+from secateur.pruning import ScheduleEngine
+from secateur.results import EpochResult, Scores
+from secateur.stopwatch import Stopwatch
+from secateur.thinning import Network
+from secateur.training import Evaluation, TrainingResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """A candidate whose retraining has not begun."""
+
+    identity: str
+    """Key under which its result is kept, and found by equal candidates."""
+    unpruned: str
+    """Artifact key of the network it was made from."""
+    arch: str
+    num_classes: int
+    is_changed: bool
+    """Pruning took something away."""
+    engine: ScheduleEngine
+    watch: Stopwatch
+
+    @property
+    def module(self) -> nn.Module:
+        """The network."""
+        return self.engine.model
+
+    @property
+    def network(self) -> Network:
+        """The network as it is now, with what is needed to make it again."""
+        return Network(
+            module=self.module,
+            arch=self.arch,
+            num_classes=self.num_classes,
+            kept=self.engine.kept,
+            removed_blocks=self.engine.removed_blocks,
+        )
+
+
+def scores_of(evaluation: Evaluation) -> Scores:
+    """Return an evaluation as records keep it."""
+    return Scores(**asdict(evaluation))
+
+
+def epochs_of(result: TrainingResult) -> tuple[EpochResult, ...]:
+    """Return the epochs of a training as records keep them."""
+    return tuple(EpochResult(**asdict(epoch)) for epoch in result.epochs)
+
+
+def before_training(scores: Scores, watch: Stopwatch) -> EpochResult:
+    """Write the network before retraining down as epoch -1."""
+    return EpochResult(
+        epoch=-1,
+        lr=None,
+        training_loss=None,
+        top1=scores.top1,
+        top5=scores.top5,
+        loss=scores.loss,
+        duration_s=watch.seconds["prune"],
+    )
+
+
+def checkpoint_path(identity: str) -> Path:
+    """Return where the training of a network leaves its state on this host."""
+    return cache_folder() / "training" / Path(identity).with_suffix(".safetensors").name

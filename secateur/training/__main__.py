@@ -1,0 +1,46 @@
+"""`python -m secateur.training JOBS_DIR OUT_DIR`: train a bundle where nothing else of secateur can be installed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from secateur.errors import InputError, SecateurError
+from secateur.progress import Bar, Display, show_on
+from secateur.training.offline import train_jobs
+
+
+class _Messages(Display):
+    """Shows messages alone, as lines on stderr."""
+
+    @contextmanager
+    def bar(self, description: str, total: float | None) -> Iterator[Bar]:  # noqa: ARG002
+        yield self
+
+    def advance(self, amount: float = 1.0, *, note: str | None = None) -> None:
+        pass
+
+    def message(self, text: str) -> None:
+        sys.stderr.write(f"{text}\n")
+
+
+def main() -> None:
+    """Train; say what became of it."""
+    parser = argparse.ArgumentParser(prog="python -m secateur.training", description="Train prepared candidates.")
+    parser.add_argument("jobs_dir", type=Path, metavar="JOBS_DIR", help="as `secateur bundle` wrote it")
+    parser.add_argument("out_dir", type=Path, metavar="OUT_DIR", help="what goes back home")
+    arguments = parser.parse_args()
+    try:
+        with show_on(_Messages()):
+            done = train_jobs(arguments.jobs_dir, arguments.out_dir)
+    except SecateurError as exc:
+        sys.stderr.write(f"secateur: {exc}\n")
+        sys.exit(2 if isinstance(exc, InputError) else 1)
+    sys.stdout.write(f"{done.summary}\n")
+
+
+if __name__ == "__main__":
+    main()
