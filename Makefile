@@ -24,7 +24,7 @@ demo: install ## Run the quickstart study: prune, retrain, measure, report
 	$(BIN)/secateur sweep schedules/studies/quickstart.yaml
 
 test: install ## Run the default tests
-	$(BIN)/pytest -n 3 --dist loadfile
+	$(BIN)/pytest -n 4 --dist loadfile
 
 slow: install ## Run the tests that take minutes
 	$(BIN)/pytest -m 'slow and not gpu and not device' -n 3 --dist loadfile

@@ -84,6 +84,7 @@ def exclusive(profile: DeviceProfile) -> DeviceProfile:  # noqa: F811
     return profile.model_copy(update={"exclusive": True, "max_duration_s": 1.0, "target_half_width": 1e-9})
 
 
+@pytest.mark.slow
 def test_no_minibatch_begins_during_an_exclusive_measurement(exclusive: DeviceProfile, small_net: Path) -> None:  # noqa: F811
     clock = Clock()
     with process(TRAIN) as training:

@@ -63,7 +63,7 @@ def test_without_a_wish_the_runtime_chooses_threads_and_precision() -> None:
 
 
 def test_measuring_ends_early_when_the_interval_is_narrow(profile: DeviceProfile, small_net: Path) -> None:
-    easy = profile.model_copy(update={"target_half_width": 100.0, "max_duration_s": 60.0})
+    easy = profile.model_copy(update={"target_half_width": 100.0, "max_duration_s": 5.0})
     [report] = measure([small_net], small_net, easy)
     assert report.num_rounds == easy.min_rounds
     assert not report.is_noisy
@@ -96,15 +96,25 @@ def test_an_absent_file_is_named_with_the_nearest(profile: DeviceProfile, small_
         measure([small_net], small_net.with_name("smal.onnx"), profile)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"\x08\x07" * 50], ids=["empty", "text", "binary"])
-def test_a_broken_file_fails_alone(profile: DeviceProfile, small_net: Path, tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "the file is empty"),
+        (b"hello", "OpenVINO cannot read this model: "),
+        (b"\x08\x07" * 50, "OpenVINO cannot read this model: "),
+    ],
+    ids=["empty", "text", "binary"],
+)
+def test_a_broken_file_fails_alone(
+    profile: DeviceProfile, small_net: Path, tmp_path: Path, content: bytes, reason: str
+) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(content)
     problem, report = measure([broken, small_net], small_net, profile)
     assert isinstance(report, LatencyReport)
-    with pytest.raises(InputError, match=r"broken\.onnx: OpenVINO cannot read this model: "):
+    with pytest.raises(InputError, match=rf"broken\.onnx: {reason}"):
         raise problem
-    with pytest.raises(InputError, match=r"broken\.onnx: OpenVINO cannot read this model: "):
+    with pytest.raises(InputError, match=rf"broken\.onnx: {reason}"):
         measure([small_net], broken, profile)
 
 

@@ -39,11 +39,13 @@ def test_staircase(secateur: Secateur, tmp_path: Path) -> None:
     assert Staircase.model_validate_json(Path(f"{stem}.json").read_text()) == found
 
 
+@pytest.mark.slow
 def test_explain(secateur: Secateur, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(roofline, "NUM_RUNS", 1)
     write_study(tmp_path)
     # Large images: of small ones, a layer takes less than the counters tell.
-    command = ("explain", TINY, "--schedule", "schedule.yaml", *NETWORK[:-1], "64")
+    size = 160
+    command = ("explain", TINY, "--schedule", "schedule.yaml", *NETWORK[:-1], str(size))
     typed = secateur(*command, "--json")
     assert typed.code == 0, typed.err
     document = json.loads(typed.out)
@@ -55,9 +57,9 @@ def test_explain(secateur: Secateur, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert by_name["blocks.0.conv1"].thinned_shape == (4, 8, 3, 3)
     assert by_name["blocks.0.conv2"].thinned_shape == (8, 4, 3, 3)
     assert not by_name["conv1"].is_smaller
-    macs = 64 * 64 * 9 * (3 * 8 + 4 * 8 * 8) + 8 * 3
+    macs = size**2 * 9 * (3 * 8 + 4 * 8 * 8) + 8 * 3
     assert (found.unpruned.macs, found.masked.macs) == (macs, macs)
-    assert found.thinned.macs == macs - 64 * 64 * 9 * 4 * 8 * 4
+    assert found.thinned.macs == macs - size**2 * 9 * 4 * 8 * 4
     assert found.roof is not None
     assert all(found.roof.macs_per_s >= layer.unpruned.macs / layer.unpruned.ms * 1e3 for layer in found.layers)
     own = [comparison for comparison in found.storage if comparison.desired_sparsity is None]

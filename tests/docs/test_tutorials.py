@@ -89,6 +89,7 @@ def check_results(folder: Path, name: str) -> set[str]:
     return {layer for unit in found["units"] for layer in unit["layers"]}
 
 
+@pytest.mark.slow
 def test_the_tutorial_runs_on_a_small_network(runs: Runs, folder: Path) -> None:
     type_tutorial(runs, folder, NAMES)
     convolutions = {f"blocks.{block}.conv{number}" for block in range(2) for number in (1, 2)}

@@ -74,6 +74,7 @@ def test_what_comes_back_is_what_would_have_been_made_here(study: Study, files: 
         assert without_times(record.compressed) == without_times(made)
 
 
+@pytest.mark.slow
 def test_bundling_again_adds_what_is_new(study: Study, files: StudyFiles, tmp_path: Path) -> None:
     jobs = tmp_path / "jobs_dir"
     bundle(files, study, jobs, 1)
@@ -84,6 +85,7 @@ def test_bundling_again_adds_what_is_new(study: Study, files: StudyFiles, tmp_pa
     assert list(fates(bundle(files, study, tmp_path / "other", 9))) == [OFF_THE_SHELF, "0", "1", "2"]  # the budget
 
 
+@pytest.mark.slow
 def test_half_a_bundle_may_come_back(study: Study, files: StudyFiles, tmp_path: Path) -> None:
     jobs, results = tmp_path / "jobs_dir", tmp_path / "results"
     bundle(files, study, jobs, 1)

@@ -40,6 +40,7 @@ def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
     assert [name for name in one if not torch.equal(one[name], other[name])] == []
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
     checkpoint = tmp_path / "killed" / "checkpoint.safetensors"
     process = start(checkpoint.parent)

@@ -116,6 +116,7 @@ def alone(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_bare_host_trains_what_it_is_given_once(jobs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = alone(jobs, out)
