@@ -24,10 +24,10 @@ demo: install ## Run the quickstart study: prune, retrain, measure, report
 	$(BIN)/secateur sweep schedules/studies/quickstart.yaml
 
 test: install ## Run the default tests
-	$(BIN)/pytest -n 4 --dist loadfile
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 slow: install ## Run the tests that take minutes
-	$(BIN)/pytest -m 'slow and not gpu and not device' -n 3 --dist loadfile
+	$(BIN)/pytest -m 'slow and not gpu and not device' -n 3 --dist loadfile --no-loadscope-reorder
 
 golden: install ## Compare with all that the real Distiller computed (../shared/golden)
 	@test -d ../shared/golden/distiller || { echo "make golden: ../shared/golden/distiller is not here"; exit 1; }

@@ -34,6 +34,11 @@ def pytest_configure(config: pytest.Config) -> None:
         regenerate()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the folders that wait for servers and workers: the others then run beside them."""
+    items.sort(key=lambda item: item.path.parent.name not in {"deployed", "flows", "analysis"})
+
+
 @pytest.fixture(scope="session")
 def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A real S3 service: the environment variables by which `open_store` reaches it."""
