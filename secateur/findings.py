@@ -7,16 +7,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from secateur.results import DeviceFingerprint, Interval
+from secateur.results import DeviceFingerprint, Interval, Record
 
 
-class _Finding(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class StaircasePoint(_Finding):
+class StaircasePoint(Record):
     """The network with some of one structure's filters."""
 
     num_kept: int
@@ -27,7 +21,7 @@ class StaircasePoint(_Finding):
     is_noisy: bool
 
 
-class Step(_Finding):
+class Step(Record):
     """Successive numbers of filters between which no difference in latency is seen."""
 
     fewest: int
@@ -39,7 +33,7 @@ class Step(_Finding):
     """No step with more filters is as fast."""
 
 
-class Staircase(_Finding):
+class Staircase(Record):
     """Latency as a function of the number of filters of one structure."""
 
     schema_version: Literal[1] = 1
@@ -66,7 +60,7 @@ class Staircase(_Finding):
         return tuple(point for point in self.points if point.num_kept in most)
 
 
-class LayerCost(_Finding):
+class LayerCost(Record):
     """What one layer costs in one network, and what it would cost at the roof (Williams et al. 2009, Roofline)."""
 
     ms: float
@@ -96,7 +90,7 @@ class LayerCost(_Finding):
         return max(self.arithmetic_ms, self.memory_ms) / self.ms
 
 
-class LayerComparison(_Finding):
+class LayerComparison(Record):
     """One layer before and after pruning."""
 
     name: str
@@ -118,7 +112,7 @@ class LayerComparison(_Finding):
         return 0.0 if self.thinned is None else self.thinned.ms
 
 
-class Copy(_Finding):
+class Copy(Record):
     """A network that does nothing but read numbers and write as many."""
 
     num_bytes: int
@@ -126,7 +120,7 @@ class Copy(_Finding):
     ms: float
 
 
-class Roof(_Finding):
+class Roof(Record):
     """The best that the device was seen to do, in the precision of the networks."""
 
     macs_per_s: float
@@ -134,7 +128,7 @@ class Roof(_Finding):
     """By size, ascending: small ones stay in a cache."""
 
 
-class StorageComparison(_Finding):
+class StorageComparison(Record):
     """One layer's matrix product on this host's CPU, its weights dense and as compressed sparse rows (CSR), f32."""
 
     layers: tuple[str, ...]
@@ -148,7 +142,7 @@ class StorageComparison(_Finding):
     csr_ms: float
 
 
-class NetworkCost(_Finding):
+class NetworkCost(Record):
     """A network against the unpruned one."""
 
     latency_ratio: Interval
@@ -160,7 +154,7 @@ class NetworkCost(_Finding):
     """Of operations without weights."""
 
 
-class Explanation(_Finding):
+class Explanation(Record):
     """Why pruning shortens inference on a device, or does not."""
 
     schema_version: Literal[1] = 1

@@ -31,19 +31,22 @@ class Display(Protocol):
         """Show one line that stays."""
 
 
-class _Silent:
+class Silent:
+    """Shows nothing."""
+
     @contextmanager
     def bar(self, description: str, total: float | None) -> Iterator[Bar]:  # noqa: ARG002
+        """Show no bar."""
         yield self
 
     def advance(self, amount: float = 1.0, *, note: str | None = None) -> None:
-        pass
+        """Go on, unseen."""
 
     def message(self, text: str) -> None:
-        pass
+        """Keep it to itself."""
 
 
-_display: ContextVar[Display] = ContextVar("secateur_display", default=_Silent())  # noqa: B039 (it has no state)
+_display: ContextVar[Display] = ContextVar("secateur_display", default=Silent())  # noqa: B039 (it has no state)
 
 
 @contextmanager

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from secateur.analysis.explanation import explain as find_out
 from secateur.analysis.subject import study_name
 from secateur.cli.display import progress_on_stderr
 from secateur.cli.out_folder import write_files
 from secateur.cli.output import print_json, print_table, say
 from secateur.cli.studies import RUNS
+from secateur.cli.unpruned import load_both
 from secateur.config import load_device
-from secateur.models import create_model, default_input_size, default_num_classes, load_weights, num_classes_of
+from secateur.models import default_input_size
 from secateur.report.explanation import COLUMNS, render_html, render_png, rows
 from secateur.report.verdict import verdict
-from secateur.resources import here_or_shipped
-from secateur.schedule import check_fit, load_schedule
 
 
 def explain(
@@ -38,14 +35,8 @@ def explain(
         ThinningError: What the schedule prunes cannot be removed.
         MeasurementError: The runner failed.
     """
-    schedule, profile = load_schedule(here_or_shipped(schedule_path)), load_device(device)
-    torch.manual_seed(0)
-    if num_classes is None:
-        num_classes = default_num_classes(model) if weights is None else num_classes_of(model, weights)
-    module = create_model(model, num_classes)
-    check_fit(schedule, {n: tuple(p.shape) for n, p in module.named_parameters()}, model, num_epochs=0)
-    if weights is not None:
-        load_weights(module, weights)
+    profile = load_device(device)
+    module, _, schedule = load_both(model, schedule_path, weights, num_classes)
     folder = out or RUNS / study_name(model)
     write_files(folder, {})
     with progress_on_stderr():

@@ -10,12 +10,11 @@ import torch
 from secateur.cli.display import progress_on_stderr
 from secateur.cli.out_folder import write_files
 from secateur.cli.output import print_json, print_table, say
+from secateur.cli.unpruned import load_both
 from secateur.config import DeviceProfile, load_device
 from secateur.export import export_onnx
-from secateur.models import create_model, default_input_size, default_num_classes, load_weights, num_classes_of
+from secateur.models import default_input_size
 from secateur.pruning import ScheduleEngine
-from secateur.resources import here_or_shipped
-from secateur.schedule import check_fit, load_schedule
 from secateur.steps.gate import OperationGate
 from secateur.thinning import Network, all_filters, count_macs, count_params, save_network
 
@@ -40,14 +39,7 @@ def prune(
         UnsupportedError: The device lacks operations of the network.
     """
     profile = load_device(device) if device is not None else DeviceProfile()
-    schedule = load_schedule(here_or_shipped(schedule_path))
-    torch.manual_seed(0)
-    if num_classes is None:
-        num_classes = default_num_classes(model_name) if weights is None else num_classes_of(model_name, weights)
-    model = create_model(model_name, num_classes)
-    check_fit(schedule, {n: tuple(p.shape) for n, p in model.named_parameters()}, model_name, num_epochs=0)
-    if weights is not None:
-        load_weights(model, weights)
+    model, num_classes, schedule = load_both(model_name, schedule_path, weights, num_classes)
     before = all_filters(model)
     input_size = input_size or default_input_size(model_name)
     example_NCHW = torch.zeros(1, 3, input_size, input_size)

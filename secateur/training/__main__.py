@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from secateur.errors import InputError, SecateurError
-from secateur.progress import Bar, Display, show_on
+from secateur.progress import Silent, show_on
 from secateur.training.offline import train_jobs
 
 
-class _Messages(Display):
+class _Messages(Silent):
     """Shows messages alone, as lines on stderr."""
-
-    @contextmanager
-    def bar(self, description: str, total: float | None) -> Iterator[Bar]:  # noqa: ARG002
-        yield self
-
-    def advance(self, amount: float = 1.0, *, note: str | None = None) -> None:
-        pass
 
     def message(self, text: str) -> None:
         sys.stderr.write(f"{text}\n")

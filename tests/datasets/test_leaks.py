@@ -128,7 +128,7 @@ def test_test_images_are_looked_at_for_finalists_alone_and_each_time_is_noted() 
 def messages() -> Iterator[list[str]]:
     told: list[str] = []
 
-    class Listener(progress._Silent):
+    class Listener(progress.Silent):
         def message(self, text: str) -> None:
             told.append(text)
 

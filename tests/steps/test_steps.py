@@ -258,7 +258,7 @@ def test_test_data_are_touched_once(study: Study) -> None:
 def test_weights_that_nobody_vouches_for_are_warned_of_once(study: Study) -> None:
     told: list[str] = []
 
-    class Listener(progress._Silent):
+    class Listener(progress.Silent):
         def message(self, text: str) -> None:
             told.append(text)
 

@@ -135,7 +135,7 @@ def messages() -> Iterator[list[str]]:
     """Note what the user is told."""
     texts: list[str] = []
 
-    class Display(progress._Silent):
+    class Display(progress.Silent):
         def message(self, text: str) -> None:
             texts.append(text)
 
