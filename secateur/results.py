@@ -284,10 +284,22 @@ class Compressed(Record):
     """Phase -> time."""
 
 
-State = Literal["proposed", "compressed", "completed", "noisy", "suspect", "failed"]
+class Gate(Record):
+    """What was expected of a network before it was trained, its latency ratio being known."""
+
+    optimistic_top1: float
+    """What it might reach at best."""
+    can_win: bool
+    """With that it would enter the front, or keep the constraints."""
+    is_audit: bool = False
+    """Trained although it cannot win: to learn how often the gate is wrong."""
+
+
+State = Literal["proposed", "compressed", "completed", "noisy", "suspect", "gated", "stopped", "failed"]
 """proposed -> compressed -> one of the others.
 
-noisy: the latency ratio's interval stayed too wide. suspect: the network predicts one class only.
+noisy: the latency ratio's interval stayed too wide. suspect: the network predicts one class only. gated: never trained,
+as it cannot win. stopped: its training was ended early, as it cannot win; its top1 is that of the last epoch it had.
 """
 
 
@@ -308,6 +320,14 @@ class TrialRecord(Record):
     failure: Failure | None = None
     is_reused: bool = False
     """The compressed network was taken from an earlier, equal candidate."""
+    same_as: str | None = None
+    """Label of the earlier trial of which the same network remained."""
+    replicate_of: str | None = None
+    """Label of the trial that this one repeats with another seed, to see how far top1 scatters."""
+    remark: str | None = None
+    """Why another method than the study's chose it: Ax failed, a person queued it."""
+    gate: Gate | None = None
+    """None where the study has none."""
     seconds: dict[str, float] = {}
     """Phase -> wall time spent for this trial, generation and measurement included; reused work costs none."""
     energy_j: dict[str, float] = {}

@@ -9,7 +9,6 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-import torchvision.models
 from torch import nn
 
 from secateur.errors import ModelError, did_you_mean
@@ -21,10 +20,13 @@ def create_torchvision_model(name: str, num_classes: int) -> nn.Module:
     Raises:
         ModelError: torchvision has none of this name.
     """
-    known = torchvision.models.list_models(module=torchvision.models)
+    # Imported where it is asked for: with it comes the whole of torch's compiler, which takes longer than torch itself.
+    from torchvision import models
+
+    known = models.list_models(module=models)
     if name not in known:
         raise ModelError(f"unknown model 'torchvision:{name}'.{did_you_mean(name, known)}")
-    builder = torchvision.models.get_model_builder(name)
+    builder = models.get_model_builder(name)
     options: dict[str, Any] = {"weights": None, "num_classes": num_classes}
     if name in _WITH_AUXILIARY_HEADS:
         options |= {"aux_logits": False, "init_weights": True}
