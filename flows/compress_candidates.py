@@ -8,6 +8,7 @@ from typing import Literal
 
 from prefect import flow
 
+from flows.side_by_side import wait_for_all
 from secateur import progress
 from secateur.candidate import Workshop
 from secateur.results import UNPRUNED
@@ -43,11 +44,7 @@ async def compress(study: str, labels: list[str], store: str, action: Literal["c
 
     if UNPRUNED in labels:  # the others begin with it
         await run(UNPRUNED)
-    outcomes = await asyncio.gather(*(run(label) for label in labels if label != UNPRUNED), return_exceptions=True)
-    # Not before all have ended: what the others computed is kept.
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
+    await wait_for_all(run(label) for label in labels if label != UNPRUNED)
 
 
 def share_cores(num_candidates: int, num_cores: int, *, has_gpu: bool) -> tuple[int, int]:

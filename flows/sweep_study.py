@@ -16,6 +16,7 @@ from flows.child_dispatch import Dispatch, run_child
 from flows.compress_candidates import compress
 from flows.measure_artifacts import measure
 from flows.prepare_baseline import make_baselines
+from flows.side_by_side import wait_for_all
 from secateur import progress
 from secateur.config import Study
 from secateur.errors import StudyCancelledError
@@ -78,7 +79,8 @@ async def _run(files: StudyFiles, study: Study, dispatch: Dispatch, lease: Study
             await tell(lease, f"compressing trials {', '.join(labels)}")
             await run_child(compress, "gpu", dispatch, **address, labels=labels)
             await tell(lease, f"measuring trials {', '.join(labels)}")
-            await run_child(measure, "edge", dispatch, **address, labels=labels)
+            beside = [] if study.training.epochs else [_propose_ahead(files, study, deadline)]
+            await wait_for_all([run_child(measure, "edge", dispatch, **address, labels=labels), *beside])
             was, results = results, await read_results(files)
             bar.advance(_num_finished(results) - _num_finished(was), note=_best(results))
             await asyncio.gather(
@@ -98,6 +100,18 @@ async def _next_batch(files: StudyFiles, study: Study, results: StudyResults, de
     """Return the labels of trials to run next: those that were interrupted first."""
     if unfinished := [trial.label for trial in results.trials if not trial.is_finished]:
         return unfinished[: study.budget.parallel]
+    return await _propose(files, study, results, deadline)
+
+
+async def _propose_ahead(files: StudyFiles, study: Study, deadline: float | None) -> None:
+    """Choose the next batch while this one is measured.
+
+    Without retraining a trial takes seconds, as Ax does; with it, minutes, and better proposals are worth waiting for.
+    """
+    await _propose(files, study, await read_results(files), deadline)
+
+
+async def _propose(files: StudyFiles, study: Study, results: StudyResults, deadline: float | None) -> list[str]:
     count = min(study.budget.parallel, study.budget.trials - len(results.trials))
     if count <= 0 or (deadline is not None and time.monotonic() > deadline):
         return []

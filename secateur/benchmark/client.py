@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import tempfile
@@ -89,6 +90,8 @@ def _measure_together(
     share = {
         "max_duration_s": profile.max_duration_s / count,
         "min_rounds": max(MIN_ROUNDS_OF_A_PROCESS, -(-profile.min_rounds // count)),
+        # The mean over the processes narrows what the rounds leave open; it may be half of the variance that is wanted.
+        "target_half_width": profile.target_half_width * max(1.0, math.sqrt(count / 2)),
     }
     request = {"command": "measure", "profile": profile.model_dump() | share, "reference": str(reference.absolute())}
 
