@@ -29,6 +29,7 @@ from secateur.sensitivity_results import LayerSensitivity, Sensitivity, Sensitiv
 from secateur.store import get_json, get_object, put_json
 from secateur.thinning import ChannelSpace, count_macs, count_params, rebuild, trace_channel_spaces, unprunable
 from secateur.training import evaluate
+from secateur.turns import working
 
 _IDENTITY_VERSION = 1
 """Part of every cache key: raised when the same inputs come to give other figures."""
@@ -63,7 +64,8 @@ def analyse(workshop: Workshop, sparsities: Sequence[float], profile: DeviceProf
     if workshop.study.weights is None:
         model, epochs = workshop.study.model, workshop.study.baseline.epochs
         progress.message(f"No weights were given: {model} is trained first, once (baseline.epochs: {epochs}).")
-    unpruned, _ = workshop.make_unpruned()
+    with working():
+        unpruned, _ = workshop.make_unpruned()
     module = rebuild(get_object(workshop.store, unpruned.checkpoint)).module
     probe = _Probe(
         workshop=workshop,
@@ -124,6 +126,7 @@ class _Probe:
             points = self._with_latencies(unit, points, self.profile)
         return LayerSensitivity(layers=unit.layers, num_filters=unit.num_filters, points=tuple(points))
 
+    @working()
     def _quality(self, unit: Unit, sparsity: float) -> SensitivityPoint:
         """Return what a network computes that has lost a fraction of one unit's filters."""
         splits, device = self.workshop.splits, self.workshop.device
@@ -163,10 +166,7 @@ class _Probe:
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder, f"{unit.layers[0]}-{num_removed}.onnx") for num_removed in new]
             for path, sparsity in zip(paths, new.values(), strict=True):
-                module, _ = self._pruned(unit, sparsity)
-                # What it computes is not looked at: no check of it.
-                size, opset = self.workshop.splits.input_size, profile.onnx_opset
-                path.write_bytes(export_onnx(module, size, opset=opset, num_checks=0))
+                path.write_bytes(self._exported(unit, sparsity, profile.onnx_opset))
             with store.local_copy(self.unpruned.onnx, suffix=".onnx") as reference:
                 measured = benchmark.measure(paths, reference, profile, seed=self.workshop.study.search.seed)
         for num_removed, report in zip(new, measured, strict=True):
@@ -183,6 +183,11 @@ class _Probe:
             )
             for point in points
         ]
+
+    @working()
+    def _exported(self, unit: Unit, sparsity: float, opset: int) -> bytes:
+        """Return the ONNX file of `_pruned`; what it computes is not looked at, so there is no check of it."""
+        return export_onnx(self._pruned(unit, sparsity)[0], self.workshop.splits.input_size, opset=opset, num_checks=0)
 
     def _pruned(self, unit: Unit, sparsity: float) -> tuple[nn.Module, int]:
         """Return the unpruned network without a fraction of one unit's filters, thinned, and how many it has kept.
