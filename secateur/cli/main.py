@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from secateur import __version__
+from secateur.cli import upkeep
+from secateur.cli.arguments import DEFAULT_STORE, Json, Set, StoreUrl, Study
 from secateur.errors import InputError, SecateurError
 
 app = typer.Typer(
@@ -20,13 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(upkeep.commands)
 
-Study = Annotated[str, typer.Argument(metavar="STUDY", help="A study's YAML file, or its name in the store.")]
-Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a field; may be repeated.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
-StoreUrl = Annotated[
-    str, typer.Option("--store", envvar="SECATEUR_STORE", metavar="URL", help="A folder, or s3://bucket/prefix.")
-]
 Device = Annotated[str, typer.Option("--device", help="A device profile: its name or file.")]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="As in a study, such as torchvision:mobilenet_v2.")]
 DatasetName = Annotated[str, typer.Option("--dataset", help="As in a study: digits, imagefolder:PATH, ...")]
@@ -44,7 +41,6 @@ Folder = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="[defa
 _SPARSITIES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 """Li et al. 2017 prune 10 to 90 % of each layer's filters (figure 2b)."""
 _MODEL_HELP = "resnet56_cifar, torchvision:NAME, timm:NAME, python:package.module:factory."
-_STORE = "runs/.store"
 _INTERRUPTED = 130
 """What typer exits with after Ctrl-C, as shells do."""
 
@@ -73,7 +69,7 @@ def sweep(
         bool, typer.Option("--dry-run", help="Check everything, estimate time and disk, run nothing.")
     ] = False,
     overrides: Set = [],  # noqa: B006
-    store: StoreUrl = _STORE,
+    store: StoreUrl = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
     """Search for the fastest networks; the same command goes on where it was interrupted."""
@@ -89,7 +85,7 @@ def sweep(
 
 
 @app.command()
-def baseline(study: Study, overrides: Set = [], store: StoreUrl = _STORE, json: Json = False) -> None:  # noqa: B006
+def baseline(study: Study, overrides: Set = [], store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:  # noqa: B006
     """Make and measure the unpruned network, and the schedule's own setting."""
     _read(study, store, overrides)
     from secateur.cli.run import baseline as run
@@ -108,7 +104,7 @@ def bundle(
         bool, typer.Option("--take-back", help="DIR holds results: evaluate, export and keep them for the sweep.")
     ] = False,
     overrides: Set = [],  # noqa: B006
-    store: StoreUrl = _STORE,
+    store: StoreUrl = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
     """Write pruned candidates to a folder, to be trained by a host without a network; or take its results back."""
@@ -137,7 +133,7 @@ def train(
 @app.command()
 def status(
     study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="By default, all studies.")] = None,
-    store: StoreUrl = _STORE,
+    store: StoreUrl = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
     """Show progress, the best so far, and what runs where."""
@@ -147,7 +143,7 @@ def status(
 
 
 @app.command()
-def pause(study: Study, store: StoreUrl = _STORE) -> None:
+def pause(study: Study, store: StoreUrl = DEFAULT_STORE) -> None:
     """Let a sweep finish the trial at hand, then wait."""
     from secateur.cli.studies import pause as order
 
@@ -155,7 +151,7 @@ def pause(study: Study, store: StoreUrl = _STORE) -> None:
 
 
 @app.command()
-def resume(study: Study, store: StoreUrl = _STORE) -> None:
+def resume(study: Study, store: StoreUrl = DEFAULT_STORE) -> None:
     """Let a paused sweep go on."""
     from secateur.cli.studies import resume as order
 
@@ -163,7 +159,7 @@ def resume(study: Study, store: StoreUrl = _STORE) -> None:
 
 
 @app.command()
-def cancel(study: Study, store: StoreUrl = _STORE) -> None:
+def cancel(study: Study, store: StoreUrl = DEFAULT_STORE) -> None:
     """End a running sweep after the trial at hand; what it found is kept."""
     from secateur.cli.studies import cancel as order
 
@@ -171,7 +167,7 @@ def cancel(study: Study, store: StoreUrl = _STORE) -> None:
 
 
 @app.command()
-def report(study: Study, store: StoreUrl = _STORE, json: Json = False) -> None:
+def report(study: Study, store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:
     """Write report.html and report.md from the trial records."""
     from secateur.cli.studies import report as write
 
@@ -209,7 +205,7 @@ def sensitivity(
     sparsity: Sparsity = _SPARSITIES,
     out: Folder = None,
     overrides: Set = [],  # noqa: B006
-    store: StoreUrl = _STORE,
+    store: StoreUrl = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
     """Prune each layer alone, without retraining, and see what it costs; the same command goes on where it ended."""
@@ -232,7 +228,7 @@ def groups(
     ] = None,
     out: Folder = None,
     overrides: Set = [],  # noqa: B006
-    store: StoreUrl = _STORE,
+    store: StoreUrl = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
     """Group layers of like sensitivity: writes a compression schedule, and a study of few parameters."""
@@ -254,7 +250,7 @@ def staircase(
     num_classes: Annotated[int | None, typer.Option(min=2, help="By default as usual for the model.")] = None,
     input_size: ImageSize = None,
     out: Folder = None,
-    store: StoreUrl = _STORE,
+    store: StoreUrl = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
     """Measure latency by the number of a layer's filters: which numbers are worth having on this device."""
