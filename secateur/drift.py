@@ -28,16 +28,15 @@ class Comparison:
     network: str
     metric: Literal["total_latency_ms", "latency_ratio"]
     value: float
-    low: float
-    """Of the prediction interval; NaN where there are too few nights."""
-    high: float
+    predicted: tuple[float, float] | None
+    """Where it was to lie; None where there are too few nights."""
     num_nights: int
     """That it is compared with."""
 
     @property
     def has_changed(self) -> bool:
         """It lies outside of what the nights before predict."""
-        return self.value < self.low or self.value > self.high
+        return self.predicted is not None and not self.predicted[0] <= self.value <= self.predicted[1]
 
     @property
     def told_by(self) -> Literal["device", "model"]:
@@ -91,9 +90,9 @@ def find_drift(nights: Sequence[Night]) -> Drift:
         earlier = [
             other for night in same for name, kind, other in _figures(night) if (name, kind) == (network, metric)
         ]
-        low, high = prediction_interval(earlier, level)
+        predicted = prediction_interval(earlier, level) if len(earlier) >= MIN_NIGHTS else None
         comparisons.append(
-            Comparison(network=network, metric=metric, value=value, low=low, high=high, num_nights=len(earlier))
+            Comparison(network=network, metric=metric, value=value, predicted=predicted, num_nights=len(earlier))
         )
     before = nights[-2] if len(nights) > 1 else None
     return Drift(
@@ -111,12 +110,10 @@ def prediction_interval(values: Sequence[float], level: float) -> tuple[float, f
     That is mean ± t s sqrt(1 + 1/n) of their n logarithms (Hahn and Meeker 1991, Statistical intervals, sec. 4.7).
 
     Args:
-        values: Positive; of fewer than `MIN_NIGHTS`, both ends are NaN.
+        values: Positive, at least two.
         level: In (0, 1).
     """
     count = len(values)
-    if count < MIN_NIGHTS:
-        return math.nan, math.nan
     logarithms = np.log(values)
     quantile = float(stats.t.ppf(1 - level / 2, count - 1))
     half_width = quantile * float(logarithms.std(ddof=1)) * math.sqrt(1 + 1 / count)
@@ -148,8 +145,9 @@ def _replaced(before: Night, last: Night) -> Iterator[str]:
 
 
 def _sentence(comparison: Comparison) -> str:
-    unit = " ms" if comparison.metric == "total_latency_ms" else ""
+    assert comparison.predicted is not None
+    low, high = comparison.predicted
     return (
-        f"{comparison.told_by}: {comparison.network}'s {comparison.metric} is {comparison.value:.4g}{unit}, outside of"
-        f" [{comparison.low:.4g}, {comparison.high:.4g}]{unit}, which {comparison.num_nights} nights before predict."
+        f"{comparison.told_by}: {comparison.network}'s {comparison.metric} is {comparison.value:.4g}, outside of"
+        f" [{low:.4g}, {high:.4g}], which {comparison.num_nights} nights before predict."
     )

@@ -46,12 +46,12 @@ def _last(files: StudyFiles) -> Drift:
 
 
 def _row(comparison: Comparison) -> tuple[str, ...]:
-    is_known = comparison.num_nights >= MIN_NIGHTS
+    predicted = comparison.predicted
     return (
         comparison.network,
         comparison.metric,
         f"{comparison.value:.4f}",
-        f"[{comparison.low:.4f}, {comparison.high:.4f}]" if is_known else "-",
+        "-" if predicted is None else f"[{predicted[0]:.4f}, {predicted[1]:.4f}]",
         str(comparison.num_nights),
         f"{comparison.told_by} changed" if comparison.has_changed else "",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,14 +26,15 @@ def open_contest(files: StudyFiles, rule: ChampionRule) -> Contest:
     """Return the contest that the study's records and the rule ask for: the last one, if it is that, or a new one.
 
     Raises:
-        StudyError: No trial keeps the study's constraints.
+        StudyError: No trial keeps the study's constraints and the margin.
     """
     results = files.results()
-    trials = _best_trials(results, rule.contenders)
+    trials = _best_trials(results, rule)
     if not trials:
         raise StudyError(
-            f"study {files.name!r}: no trial keeps the constraints, so none can be champion."
-            f" 'secateur status {files.name}' shows them."
+            f"study {files.name!r}: no trial keeps the constraints with a top1 at most {rule.margin:g} points below the"
+            f" unpruned network's, so none can be champion. 'secateur status {files.name}' shows them; champion.margin"
+            " allows more."
         )
     first_seed = results.study["search"]["seed"] + _FIRST_FRESH_SEED
     seeds = tuple(first_seed + number for number in range(rule.seeds))
@@ -49,14 +51,14 @@ def open_contest(files: StudyFiles, rule: ChampionRule) -> Contest:
     return contest
 
 
-def _best_trials(results: StudyResults, count: int) -> tuple[str, ...]:
-    """Return the labels of the best trials that keep the constraints; of equal networks the best placed."""
+def _best_trials(results: StudyResults, rule: ChampionRule) -> tuple[str, ...]:
+    """Return the labels of the best trials that keep constraints and margin; of equal networks the best placed."""
     best: dict[str, str] = {}
     for row in leaderboard(results):
         record = row.record
-        if row.is_feasible:
+        if row.is_feasible and row.metrics.get("top1_drop", math.inf) <= rule.margin:
             best.setdefault(record.same_as or record.replicate_of or record.label, record.label)
-    return tuple(best.values())[:count]
+    return tuple(best.values())[: rule.contenders]
 
 
 def _propose(files: StudyFiles, record: TrialRecord) -> None:
