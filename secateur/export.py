@@ -68,7 +68,7 @@ def parity(model: nn.Module, content: bytes, images_NCHW: torch.Tensor) -> float
     """
     session = ReferenceEvaluator(onnx.load_model_from_string(content))
     with torch.inference_mode():
-        pairs = [(model(image).float().numpy(), _run(session, image)) for image in images_NCHW.split(1)]
+        pairs = [(model(image).float().numpy(), _run(session, image)) for image in torch.split(images_NCHW, 1)]
     difference = max(float(np.abs(wanted - got).max()) for wanted, got in pairs)
     largest = max(float(np.abs(wanted).max()) for wanted, _ in pairs)
     return difference / max(largest, 1e-6) if np.isfinite(difference) else float("inf")

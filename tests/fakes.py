@@ -45,8 +45,8 @@ class MemoryStore:
         with self._lock:
             return sorted(key for key in self._values if key.startswith(prefix))
 
-    def entries(self, prefix: str) -> list[Entry]:
-        return [Entry(key, len(self._values[key]), self._written_at[key]) for key in self.list(prefix)]
+    def entries(self, prefix: str) -> tuple[Entry, ...]:
+        return tuple(Entry(key, len(self._values[key]), self._written_at[key]) for key in self.list(prefix))
 
     def delete(self, key: str) -> None:
         check_key(key)
@@ -85,7 +85,7 @@ class FailingStore:
         self._count("list")
         return self._store.list(prefix)
 
-    def entries(self, prefix: str) -> list[Entry]:
+    def entries(self, prefix: str) -> tuple[Entry, ...]:
         self._count("entries")
         return self._store.entries(prefix)
 

@@ -179,7 +179,7 @@ def _latency_ratio(record: TrialRecord) -> Interval:
 
 def _hits(examination: Examination) -> npt.NDArray[np.bool_]:
     assert examination.hits is not None
-    return np.frombuffer(examination.hits.encode(), np.uint8) == ord("1")
+    return np.array([hit == "1" for hit in examination.hits])
 
 
 def _examination(files: StudyFiles, label: str) -> Examination:

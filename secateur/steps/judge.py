@@ -64,8 +64,10 @@ def _measure(files: StudyFiles, profile: DeviceProfile, records: Sequence[TrialR
     seconds = (time.perf_counter() - started) / len(records)
     for record in records:
         outcome = outcomes[record.label]
-        finish = measured(record, outcome, seconds) if isinstance(outcome, LatencyReport) else None
-        files.write_record(finish or not_measured(record, outcome, seconds))
+        if isinstance(outcome, LatencyReport):
+            files.write_record(measured(record, outcome, seconds))
+        else:
+            files.write_record(not_measured(record, outcome, seconds))
 
 
 def _classify(files: StudyFiles, profile: DeviceProfile, record: TrialRecord, examination: Examination) -> None:

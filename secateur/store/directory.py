@@ -78,14 +78,14 @@ class DirectoryStore:
                 keys += [Path(directory, name).relative_to(self._root).as_posix() for name in names]
         return sorted(key for key in keys if key.startswith(prefix))
 
-    def entries(self, prefix: str) -> list[Entry]:
+    def entries(self, prefix: str) -> tuple[Entry, ...]:
         """Return what is under the keys that begin with `prefix`, by key."""
         found = []
         for key in self.list(prefix):
             with os_errors(self._root / key, "read"), suppress(FileNotFoundError):  # deleted meanwhile
                 stat = (self._root / key).stat()
                 found.append(Entry(key, stat.st_size, stat.st_mtime))
-        return found
+        return tuple(found)
 
     def delete(self, key: str) -> None:
         """Remove `key`; it need not exist."""

@@ -44,7 +44,7 @@ class Store(Protocol):
     def list(self, prefix: str) -> list[str]:
         """Return the keys that begin with `prefix`, sorted."""
 
-    def entries(self, prefix: str) -> list[Entry]:
+    def entries(self, prefix: str) -> tuple[Entry, ...]:
         """Return what is under the keys that begin with `prefix`, by key."""
 
     def delete(self, key: str) -> None:

@@ -76,13 +76,13 @@ class S3Store:
         """Return the keys that begin with `prefix`, sorted."""
         return [entry.key for entry in self.entries(prefix)]
 
-    def entries(self, prefix: str) -> list[Entry]:
+    def entries(self, prefix: str) -> tuple[Entry, ...]:
         """Return what is under the keys that begin with `prefix`, by key."""
         check_prefix(prefix)
         with suppress(NotFoundError), self._errors(f"list {prefix!r} in"):
             objects = self._client.list_objects(self._bucket, prefix=self._prefix + prefix, recursive=True)
-            return sorted(self._entry(found) for found in objects if not found.is_dir)
-        return []  # there is no bucket yet
+            return tuple(sorted(self._entry(found) for found in objects if not found.is_dir))
+        return ()  # there is no bucket yet
 
     def _entry(self, found: Any) -> Entry:
         modified_at = 0.0 if found.last_modified is None else found.last_modified.timestamp()

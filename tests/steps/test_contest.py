@@ -141,8 +141,14 @@ def test_of_those_that_pass_the_best_by_the_study_s_rule_wins(files: StudyFiles)
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"hits": hits(87.0)}, r"top1 may be 3\.\d\d points below the unpruned network's, more than the margin of 2: -3.00"),
-        ({"latency_ratio": 1.001}, r"it may be no faster than the unpruned network: its latency ratio is 1\.001 \[0\.99"),
+        (
+            {"hits": hits(87.0)},
+            r"top1 may be 3\.\d\d points below the unpruned network's, more than the margin of 2: -3.00",
+        ),
+        (
+            {"latency_ratio": 1.001},
+            r"it may be no faster than the unpruned network: its latency ratio is 1\.001 \[0\.99",
+        ),
         ({"state": "noisy"}, "its latency ratio stayed noisy"),
         ({"top1": 80.0}, "retrained, it breaks the study's constraint 'top1 >= baseline - 3.0': top1 is 80"),
         ({"parity": 0.02}, r"the ONNX file computes something else: max \|torch - onnx\| is 0.02 of the largest"),
