@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from datetime import UTC, datetime
 
@@ -13,6 +12,7 @@ from prefect.settings import PREFECT_UI_URL
 
 from flows.child_dispatch import Dispatch, run_child, run_on_worker
 from flows.measure_again import measure_again
+from flows.side_by_side import wait_for_all
 from secateur.errors import DispatchError, DriftError
 from secateur.steps.source import find_study, stored_study
 from tasks.control import hold, tell
@@ -50,8 +50,8 @@ async def remeasure(
             await run_child(measure_again, HERE, dispatch, **address, place=HERE)
         else:
             places = await _places()
-            await asyncio.gather(
-                *(run_on_worker(f"{measure_again.name}/{place}", {**address, "place": place}) for place in places)
+            await wait_for_all(
+                run_on_worker(f"{measure_again.name}/{place}", {**address, "place": place}) for place in places
             )
         drifts = await compare_nights(files, places)
         for drift in drifts:

@@ -9,6 +9,7 @@ from typing import Literal
 from prefect import flow
 
 from flows.compress_candidates import share_cores
+from flows.side_by_side import wait_for_all
 from secateur import progress
 from secateur.candidate import Workshop
 from secateur.steps.gate import OperationGate
@@ -41,8 +42,4 @@ async def retrain(study: str, labels: list[str], store: str, action: Literal["re
                 with progress.track(f"{action} {label}"):
                     await step(workshop, files, label, num_threads)
 
-    outcomes = await asyncio.gather(*(run(label) for label in labels), return_exceptions=True)
-    # Not before all have ended: what the others computed is kept.
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
+    await wait_for_all(run(label) for label in labels)
