@@ -133,8 +133,9 @@ def _print_contest(contest: Contest) -> None:
 
 def _print_champion(study: str, contest: Contest | None, alias: Alias | None) -> None:
     if alias is None:
-        how = "--promote" if contest is not None and contest.winner is not None else "--choose"
-        say(f"{study} has no champion yet. 'secateur champion {study} {how}'" + _purpose(how))
+        has_winner = contest is not None and contest.winner is not None
+        what = "--promote' makes the winner it" if has_winner else "--choose' lets the best trials compete"
+        say(f"{study} has no champion yet. 'secateur champion {study} {what}.")
         return
     current = alias.champion
     assert current.verdict.latency_ratio is not None
@@ -148,7 +149,3 @@ def _print_champion(study: str, contest: Contest | None, alias: Alias | None) ->
         if number != alias.current:
             when = "Earlier" if number < alias.current else "Rolled back"
             say(f"{when}: network {promotion.record.label}, promoted {promotion.promoted_at}.")
-
-
-def _purpose(how: str) -> str:
-    return " makes the winner it." if how == "--promote" else " lets the best trials compete."
