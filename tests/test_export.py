@@ -39,8 +39,6 @@ def test_what_is_stored_is_compared_on_real_images(model: TinyNetwork) -> None:
     with torch.no_grad():
         model.fc.bias[0] = float("nan")
     assert parity(model, content, images_NCHW) == float("inf")
-    with pytest.raises(ExportError, match=r"The ONNX file cannot be checked: "):
-        parity(model, content, images_NCHW[:, :1])
 
 
 def test_the_input_shape(model: TinyNetwork) -> None:

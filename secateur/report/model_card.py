@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from secateur.championship import Promotion
-from secateur.report.formats import interval_text, metric_text, parameter_text
+from secateur.config import Dataset, DeviceProfile, FromTest
+from secateur.report.formats import interval_text, metric_text
 from secateur.results import TestScores, TrialRecord
 
 _NUM_SHOWN = 40
@@ -120,8 +121,7 @@ def _choice(promotion: Promotion) -> Iterator[str]:
 def _data(promotion: Promotion) -> Iterator[str]:
     study, record = promotion.study, promotion.record
     assert record.compressed is not None
-    dataset = study["dataset"]
-    yield f"- dataset: {dataset['name']}, validation: {dataset['validation'] or 'a sixth of the training part'}"
+    yield f"- dataset: {study['dataset']['name']}, validation images: {_validation(study['dataset'])}"
     seen = study["weights_have_seen"] or "not said"
     origin = "trained by the study" if study["weights"] is None else f"{study['weights']} (have seen: {seen})"
     yield f"- weights before pruning: {origin}"
@@ -130,13 +130,23 @@ def _data(promotion: Promotion) -> Iterator[str]:
     yield f"- test images, for the published figure alone: {promotion.test.num_images:,}"
 
 
+def _validation(fields: dict[str, Any]) -> str:
+    dataset = Dataset.model_validate(fields)
+    if dataset.name.startswith("python:"):
+        return "as its function divides them"
+    if isinstance(dataset.validation, FromTest):
+        return f"those of the test part with {dataset.validation.files} file numbers"
+    number = "a sixth" if dataset.validation is None else f"{dataset.validation:,}"
+    return f"{number} of the training part"
+
+
 def _settings(promotion: Promotion) -> dict[str, Any]:
     study, record = promotion.study, promotion.record
     return {
-        "parameters": {name: parameter_text(value) for name, value in record.parameters.items()},
+        "parameters": dict(record.parameters),
         "seed": record.seed,
         "training": study["training"],
-        "device": {name: value for name, value in study["device"].items() if value is not None and value != {}},
+        "device": DeviceProfile.model_validate(study["device"]).model_dump(mode="json", exclude_defaults=True),
     }
 
 
