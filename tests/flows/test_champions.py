@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 import urllib.request
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.runs import Ended, Runs
 STORE = ("--store", "store")
 PROMOTE = ("champion", "study.yaml", "--promote", *STORE)
 KILLED = -signal.SIGKILL
+PATIENCE_S = 60.0
 NUM_CONTENDERS, NUM_SEEDS = 2, 2
 STUDY: dict[str, Any] = {
     "model": "python:tests.flows.tiny:wide_network",
@@ -125,8 +127,10 @@ def test_nights(runs: Runs, folder: Path, prefect_environment: dict[str, str]) -
             )
             for label, report in night.reports.items()
         }
-        time = f"2020010{number}T040000Z"
-        files.write_night(time, night.model_copy(update={"measured_at": f"2020-01-0{number}", "reports": reports}))
+        files.write_night(
+            f"2020010{number}T040000Z",
+            night.model_copy(update={"measured_at": f"2020-01-0{number}", "reports": reports}),
+        )
     files.store.delete(files.store.list("studies/tiny/nights/2026")[0])
     drifted = runs.run(folder, "remeasure", "tiny", "--json", *STORE)
     assert drifted.code == 1
@@ -137,7 +141,7 @@ def test_nights(runs: Runs, folder: Path, prefect_environment: dict[str, str]) -
     url = prefect_environment["PREFECT_API_URL"]
     (run,) = _ask(url, "flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["FAILED"]}}}})
     assert run["name"] == "remeasure tiny"
-    (event,) = _ask(url, "events/filter", {"filter": {"event": {"name": ["secateur.drift"]}}})["events"]
+    event = _event(url, "secateur.drift")
     assert event["resource"]["prefect.resource.id"] == "secateur.study.tiny"
     assert event["payload"]["changes"] == document["told"]
 
@@ -187,6 +191,17 @@ def _run(runs: Runs, folder: Path, *arguments: str) -> Ended:
     ended = runs.run(folder, *arguments)
     assert ended.code == 0, ended.err
     return ended
+
+
+def _event(url: str, name: str) -> dict[str, Any]:
+    """Return the one event of that name; the server writes events down every few seconds."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not (events := _ask(url, "events/filter", {"filter": {"event": {"name": [name]}}})["events"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    (event,) = events
+    assert isinstance(event, dict)
+    return event
 
 
 def _num_made(folder: Path) -> int:
