@@ -40,14 +40,14 @@ STUDY: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def folder(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a finished study, whose champion was chosen in several attempts."""
+    """A folder with a finished study, whose champion was chosen in two attempts."""
     folder = tmp_path_factory.mktemp("champion")
     write_study(folder, STUDY)
     assert "no champion yet" not in _run(runs, folder, "sweep", "study.yaml", *STORE).out
     shown = _run(runs, folder, "champion", "tiny", *STORE)
     assert shown.out == "tiny has no champion yet. 'secateur champion tiny --choose' lets the best trials compete.\n"
     num_made = _num_made(folder) + NUM_CONTENDERS * NUM_SEEDS
-    for kill_at in (30, 45, 0):
+    for kill_at in (40, 0):
         left = num_made - _num_made(folder)
         ended = runs.run(folder, *PROMOTE, kill_at=kill_at)
         assert ended.code == (KILLED if kill_at else 0), ended.err
