@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -123,7 +124,8 @@ def _data(promotion: Promotion) -> Iterator[str]:
     assert record.compressed is not None
     yield f"- dataset: {study['dataset']['name']}, validation images: {_validation(study['dataset'])}"
     seen = study["weights_have_seen"] or "not said"
-    origin = "trained by the study" if study["weights"] is None else f"{study['weights']} (have seen: {seen})"
+    weights = study["weights"]
+    origin = "trained by the study" if weights is None else f"{Path(weights).name} (have seen: {seen})"
     yield f"- weights before pruning: {origin}"
     yield f"- first validation part, by which it was searched: {record.compressed.validation.num_images:,} images"
     yield f"- second validation part, by which it was judged: {promotion.verdict.num_images:,} images"
