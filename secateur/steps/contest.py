@@ -48,7 +48,7 @@ def open_contest(files: StudyFiles, rule: ChampionRule) -> Contest:
         parameters = files.read_record(trial).parameters
         for label, seed in zip(contest.networks_of(trial), contest.seeds, strict=True):
             _propose(files, proposed(files.name, label, method="champion", parameters=parameters, seed=seed))
-    return contest
+    return contest if contest.winner is not None else _with_noisy_measured_again(files, contest)
 
 
 def _best_trials(results: StudyResults, rule: ChampionRule) -> tuple[str, ...]:
@@ -66,6 +66,19 @@ def _propose(files: StudyFiles, record: TrialRecord) -> None:
         files.read_record(record.label)  # of an earlier contest, or of this one before it was killed
     except NotFoundError:
         files.write_record(record)
+
+
+def _with_noisy_measured_again(files: StudyFiles, contest: Contest) -> Contest:
+    """Give what was only measured too noisily another chance, in a contest that nobody has won."""
+    records = [files.read_record(label) for label in contest.contenders] if contest.is_decided else []
+    noisy = [record for record in records if record.state == "noisy"]
+    if not noisy:
+        return contest
+    contest = contest.model_copy(update={"verdicts": ()})
+    files.write_contest(contest)
+    for record in noisy:
+        files.write_record(record.model_copy(update={"state": "compressed", "latency": None, "finished_at": None}))
+    return contest
 
 
 def to_retrain(files: StudyFiles, contest: Contest) -> list[str]:

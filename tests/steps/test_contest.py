@@ -165,6 +165,19 @@ def test_who_fails_does_not_win(files: StudyFiles, changes: dict[str, Any], prob
     assert re.search(problem, " ".join(verdict_of(contest, "2").problems))
 
 
+def test_what_was_noisy_is_measured_again_where_nobody_has_won(files: StudyFiles) -> None:
+    contest = open_contest(files, RULE)
+    run(files, contest, {"2": {"state": "noisy"}})
+    contest = decide(files, contest)
+    assert open_contest(files, RULE) == contest  # trial 1 has won
+    run(files, contest, {"2": {"state": "noisy"}, "1": {"hits": hits(80.0)}})
+    assert decide(files, contest).winner is None
+    contest = open_contest(files, RULE)
+    assert not contest.is_decided
+    assert to_retrain(files, contest) == []
+    assert to_judge(files, contest) == ["2-1", "2-2", "2-3"]
+
+
 def test_the_slow_end_of_the_interval_must_keep_a_constraint(files: StudyFiles) -> None:
     study = make_study(constraints=("latency_ratio <= 0.501",), training={"epochs": 1})
     files.write_study_yaml(yaml.safe_dump(study))
