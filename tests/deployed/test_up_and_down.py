@@ -40,7 +40,10 @@ def test_a_sweep_runs_on_the_work_pools_and_in_s3(machine: Machine, tmp_path: Pa
     assert artifacts["tiny-progress"]["data"] == 100.0
 
 
-def test_a_night_is_measured_on_every_edge_pool(machine: Machine) -> None:
+@pytest.mark.slow
+def test_a_night_is_measured_on_every_edge_pool(machine: Machine, tmp_path: Path) -> None:
+    swept = machine.run_sweep(write_study(tmp_path, {"budget": {"trials": 2, "parallel": 2}}))
+    assert swept.returncode == 0, swept.stdout + swept.stderr
     measured = machine.prefect("deployment", "run", "remeasure/nightly", "--param", "study=tiny", "--watch")
     assert measured.returncode == 0, measured.stdout + measured.stderr
     (night,) = machine.study_files("tiny").nights()
