@@ -1,0 +1,259 @@
+"""Can a candidate still win? What decides whether a network is trained, and for how long.
+
+A candidate wins if it enters the Pareto front of the trials so far, within the study's constraints. Before and during
+its training nobody knows its quality, so it is given the best that it might reach: who loses with that, loses.
+
+What it might reach is learned from the study's own training curves; see `best_final_top1`.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from secateur.config import Constraint
+from secateur.leaderboard import Direction, leaderboard, pareto_front
+from secateur.results import OFF_THE_SHELF, UNPRUNED, Gate, StudyResults, TrialRecord
+
+DEFAULT_SHIFT = 0.05
+"""By how much training may change a latency, relatively, where no premise was tested."""
+MIN_CURVES = 8
+"""Complete curves from which on something is learned from them."""
+_AUDITED_SHARE = 0.1
+_NUM_SPREADS = 3.0
+"""Standard deviations between a network's top1 and the most that another seed might make of it."""
+_MIN_DEGREES_OF_FREEDOM = 3
+"""From which on the spread of replicates is believed."""
+
+_LATENCIES = ("latency_ratio", "device_latency_ratio", "total_latency_ms", "latency_ms")
+_SIZES = ("num_params", "macs", "size_bytes")
+
+Curve = tuple[float, ...]
+"""top1 before training, and after each epoch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """Between what bounds a candidate's metrics will lie; of one that is absent nothing is known."""
+
+    low: Mapping[str, float]
+    high: Mapping[str, float]
+
+    def best(self, metric: str, direction: Direction) -> float:
+        """Return the best value that a metric may take."""
+        return self.low.get(metric, -math.inf) if direction == "minimize" else self.high.get(metric, math.inf)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """What a candidate has to enter."""
+
+    objectives: Mapping[str, Direction]
+    constraints: tuple[Constraint, ...]
+    baselines: Mapping[str, Mapping[str, float]]
+    """As `StudyResults.baseline_metrics`."""
+    front: tuple[Mapping[str, float], ...]
+    """Metrics of the trials on the front."""
+
+    @classmethod
+    def of(cls, results: StudyResults) -> Contest:
+        """Return a study's contest as it stands."""
+        return cls(
+            objectives=results.study["search"]["objectives"],
+            constraints=tuple(Constraint.parse(text) for text in results.study["search"]["constraints"]),
+            baselines=results.baseline_metrics,
+            front=tuple(row.metrics for row in leaderboard(results) if row.is_on_front),
+        )
+
+    def is_open_to(self, outlook: Outlook) -> bool:
+        """Tell whether a candidate may enter the front, if each of its metrics becomes as good as it can."""
+        best = {name: outlook.best(name, direction) for name, direction in self.objectives.items()}
+        is_undominated = len(self.front) in pareto_front([*self.front, best], self.objectives)
+        return is_undominated and all(self._may_hold(constraint, outlook) for constraint in self.constraints)
+
+    def _may_hold(self, constraint: Constraint, outlook: Outlook) -> bool:
+        best = outlook.best(constraint.metric, "minimize" if constraint.operator == "<=" else "maximize")
+        try:
+            return constraint.holds({constraint.metric: best}, self.baselines)
+        except KeyError:  # the baseline is not known
+            return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prospects:
+    """What a study's trials so far tell of those that are not trained yet."""
+
+    contest: Contest
+    highest_top1: float
+    """That any candidate is thought to reach: above the unpruned network's, and above the best trial's."""
+    curves: tuple[Curve, ...]
+    """Of the networks that were trained to the end."""
+    shift: float
+    """By how much training may change a latency, relatively."""
+
+    @classmethod
+    def of(cls, results: StudyResults, shift: float = DEFAULT_SHIFT) -> Prospects:
+        """Return what a study tells as it stands."""
+        return cls(
+            contest=Contest.of(results),
+            highest_top1=highest_top1(results),
+            curves=complete_curves(results),
+            shift=shift,
+        )
+
+    def best_top1(self, curve: Sequence[float]) -> float:
+        """Return the best final top1 of a network whose training began so."""
+        if not curve:
+            return self.highest_top1
+        return min(self.highest_top1, best_final_top1(curve, self.curves))
+
+    def is_open_to(self, record: TrialRecord, curve: Sequence[float]) -> bool:
+        """Tell whether a candidate can still win.
+
+        Args:
+            record: Its sizes and latency count as far as they are known; a noisy latency is not.
+            curve: Its top1 so far.
+        """
+        return self.contest.is_open_to(outlook(record, self.best_top1(curve), self.contest, self.shift))
+
+    def gate(self, record: TrialRecord) -> Gate:
+        """Judge a candidate that was measured, and not trained. As long as the front is empty, all can win."""
+        curve = curve_of(record)
+        can_win = not self.contest.front or self.is_open_to(record, curve)
+        return Gate(optimistic_top1=self.best_top1(curve), can_win=can_win, is_audit=not can_win and is_audited(record))
+
+
+def best_final_top1(curve: Sequence[float], complete: Sequence[Curve]) -> float:
+    """Return the best top1 to which a curve may come, by what became of others.
+
+    The others' curves tell which share of its error (100 - top1) at this epoch a network keeps to the end. The least
+    share of n curves, made smaller by 1 / (n + 1) (the chance that one more curve keeps less than all n before it), is
+    what this network's error may come down to. With fewer than `MIN_CURVES` nothing is known: 100.
+
+    Args:
+        curve: So far; at least the top1 before training.
+        complete: Of other networks, as long as this one's will be.
+    """
+    if len(complete) < MIN_CURVES:
+        return 100.0
+    num_known = len(curve)
+    shares = [_error(other[-1]) / _error(other[num_known - 1]) for other in complete]
+    least = min(shares) * (1 - 1 / (len(shares) + 1))
+    return 100.0 - _error(curve[-1]) * least
+
+
+def _error(top1: float) -> float:
+    return max(100.0 - top1, 0.01)  # of none wrong nothing could be a share
+
+
+def outlook(record: TrialRecord, best_top1: float, contest: Contest, shift: float) -> Outlook:
+    """Return what is to be expected of a candidate that was not trained to the end.
+
+    Args:
+        record: With its untrained network, and its latency if that was measured.
+        best_top1: That it may reach.
+        contest: For the unpruned network's top1.
+        shift: By how much training may change its latency, relatively.
+    """
+    metrics, low, high = record.metrics, {}, {"top1": best_top1}
+    for name in _SIZES:
+        if name in metrics:
+            low[name] = high[name] = metrics[name]
+    if record.latency is not None and not record.latency.is_noisy:
+        ratio = record.latency.latency_ratio
+        for name in _LATENCIES:
+            if name in metrics:
+                low[name] = metrics[name] * ratio.low / ratio.estimate * (1 - shift)
+                high[name] = metrics[name] * ratio.high / ratio.estimate * (1 + shift)
+    if (unpruned := contest.baselines.get("baseline", {}).get("top1")) is not None:
+        low["top1_drop"] = unpruned - best_top1
+    return Outlook(low=low, high=high)
+
+
+def highest_top1(results: StudyResults) -> float:
+    """Return the top1 of the unpruned network or of the best trial, and what another seed might add to it."""
+    known = [results.baselines.get(UNPRUNED), *results.trials]
+    trained = [record for record in known if record is not None and record.is_usable and "top1" in record.metrics]
+    if not trained:
+        return 100.0
+    best = max(trained, key=lambda record: record.metrics["top1"])
+    return min(100.0, best.metrics["top1"] + _NUM_SPREADS * seed_spread(results.trials, best))
+
+
+def seed_spread(trials: Sequence[TrialRecord], best: TrialRecord) -> float:
+    """Return the standard deviation of top1 from seed to seed, in points.
+
+    It is that of the study's replicates, pooled. Where there are too few, it is the error with which so many validation
+    images tell the best network's top1, which is binomial, with one more image right and one more wrong than there are
+    (seeds rarely do more).
+    """
+    groups = defaultdict(list)
+    for trial in trials:
+        if trial.is_usable and trial.is_trained:
+            groups[trial.replicate_of or trial.label].append(trial.metrics["top1"])
+    num_free = sum(len(group) - 1 for group in groups.values())
+    if num_free >= _MIN_DEGREES_OF_FREEDOM:
+        squares = sum((top1 - fmean(group)) ** 2 for group in groups.values() for top1 in group)
+        return math.sqrt(squares / num_free)
+    assert best.compressed is not None
+    num_images = best.compressed.validation.num_images + 2
+    right = (best.compressed.validation.top1 / 100 * (num_images - 2) + 1) / num_images
+    return 100 * math.sqrt(right * (1 - right) / num_images)
+
+
+def complete_curves(results: StudyResults) -> tuple[Curve, ...]:
+    """Return the curves of the networks that were trained to the end as candidates are; equal networks count once."""
+    num_points = 1 + int(results.study["training"]["epochs"])
+    records = [results.baselines.get(OFF_THE_SHELF), *results.trials]
+    curves = {}
+    for record in records:
+        if record is not None and record.compressed is not None and record.is_usable and record.is_trained:
+            curves[record.compressed.checkpoint] = curve_of(record)
+    return tuple(curve for curve in curves.values() if len(curve) == num_points)
+
+
+def curve_of(record: TrialRecord) -> Curve:
+    """Return a record's top1 before training, and after each epoch."""
+    return () if record.compressed is None else tuple(epoch.top1 for epoch in record.compressed.epochs)
+
+
+def is_audited(record: TrialRecord) -> bool:
+    """Tell whether a candidate, if it is gated, is trained all the same: one in ten, whoever asks, and whenever."""
+    return random.Random(f"{record.seed} {record.label}").random() < _AUDITED_SHARE
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateCount:
+    """What a gate did."""
+
+    num_gated: int
+    """Not trained."""
+    num_audited: int
+    """Trained, though they could not win; those that failed are left out."""
+    num_wrong: int
+    """Of the audited ones: entered the front."""
+
+
+def count_gated(results: StudyResults) -> GateCount:
+    """Count a study's gated trials, and tell from the audits how often the gate was wrong.
+
+    An audited trial shows the gate wrong if it is on the front of itself and of those that had finished before it.
+    """
+    audited = [t for t in results.trials if t.gate is not None and t.gate.is_audit and t.is_usable and t.is_trained]
+    return GateCount(
+        num_gated=sum(trial.state == "gated" for trial in results.trials),
+        num_audited=len(audited),
+        num_wrong=sum(_entered(trial, results) for trial in audited),
+    )
+
+
+def _entered(trial: TrialRecord, results: StudyResults) -> bool:
+    earlier = [
+        t for t in results.trials if t.label == trial.label or (t.finished_at or "~") < (trial.finished_at or "")
+    ]
+    rows = leaderboard(results.model_copy(update={"trials": tuple(earlier)}))
+    return any(row.is_on_front and row.record.label == trial.label for row in rows)
