@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from secateur.config.located import Located
 from secateur.datasets import ImageSet, Splits, data_identity, shared_splits
 from secateur.errors import NotFoundError, ScheduleError, StudyError
 from secateur.export import architecture_signature, export_onnx
-from secateur.identity import digest_of, digest_of_state, digest_of_tensor, what_acts_later
+from secateur.identity import digest_of, digest_of_state, digest_of_tensor, reshaping_later, what_acts_later
 from secateur.models import create_model, load_weights
 from secateur.pruning import ScheduleEngine
 from secateur.results import Compressed, EpochResult, KeptFilters, Scores, TestScores
@@ -93,6 +93,11 @@ def check_study(study: Study) -> Study:
         problems.append(
             f"training.lr_curve: {study.training.lr_curve!r} sets learning rates, and so does the schedule"
             f" ({rates[0].place}). Leave one of them out."
+        )
+    if study.gate and (later := reshaping_later(schedule, study.training.epochs)):
+        problems.append(
+            f"gate: the shape of a candidate is not known before it is trained, since {later[0].place} prunes then."
+            " Leave the gate out."
         )
     if problems:
         raise StudyError(*dict.fromkeys(problems))
@@ -193,14 +198,9 @@ class Workshop:
         retrain = (lambda: self._retrain(pruned, goes_on)) if self.study.training.epochs else None
         return self.complete(pruned, retrain), False
 
-    def make_untrained(
-        self, unpruned_key: str, parameters: Mapping[str, ParameterValue]
-    ) -> tuple[Compressed, Literal["trained", "untrained"]]:
-        """Prune and export a candidate as `make_candidate`, but untrained, unless an earlier, equal one was trained."""
-        pruned = self.prune(unpruned_key, parameters)
-        if (trained := self.earlier(pruned.identity)) is not None:
-            return trained, "trained"
-        return self.earlier(pruned.untrained_identity) or self.complete(pruned, None), "untrained"
+    def untrained(self, pruned: Pruned) -> Compressed:
+        """Export a pruned candidate as it is."""
+        return self.earlier(pruned.untrained_identity) or self.complete(pruned, None)
 
     def prune(self, unpruned_key: str, parameters: Mapping[str, ParameterValue]) -> Pruned:
         """Make a candidate up to where its retraining begins; see `make_candidate`."""

@@ -91,17 +91,17 @@ class Prospects:
     highest_top1: float
     """That any candidate is thought to reach: above the unpruned network's, and above the best trial's."""
     curves: tuple[Curve, ...]
-    """Of the networks that were trained to the end."""
+    """Of the networks that were trained to the end, for as many epochs as the candidates in question."""
     shift: float
     """By how much training may change a latency, relatively."""
 
     @classmethod
-    def of(cls, results: StudyResults, shift: float = DEFAULT_SHIFT) -> Prospects:
-        """Return what a study tells as it stands."""
+    def of(cls, results: StudyResults, num_epochs: int, shift: float = DEFAULT_SHIFT) -> Prospects:
+        """Return what a study, as it stands, tells of candidates that are to be trained for so many epochs."""
         return cls(
             contest=Contest.of(results),
             highest_top1=highest_top1(results),
-            curves=complete_curves(results),
+            curves=complete_curves(results, num_epochs),
             shift=shift,
         )
 
@@ -205,15 +205,14 @@ def seed_spread(trials: Sequence[TrialRecord], best: TrialRecord) -> float:
     return 100 * math.sqrt(right * (1 - right) / num_images)
 
 
-def complete_curves(results: StudyResults) -> tuple[Curve, ...]:
-    """Return the curves of the networks that were trained to the end as candidates are; equal networks count once."""
-    num_points = 1 + int(results.study["training"]["epochs"])
+def complete_curves(results: StudyResults, num_epochs: int) -> tuple[Curve, ...]:
+    """Return the curves of candidates that were trained to their end, after so many epochs; each network's once."""
     records = [results.baselines.get(OFF_THE_SHELF), *results.trials]
     curves = {}
     for record in records:
         if record is not None and record.compressed is not None and record.is_usable and record.is_trained:
             curves[record.compressed.checkpoint] = curve_of(record)
-    return tuple(curve for curve in curves.values() if len(curve) == num_points)
+    return tuple(curve for curve in curves.values() if len(curve) == 1 + num_epochs)
 
 
 def curve_of(record: TrialRecord) -> Curve:

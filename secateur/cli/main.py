@@ -9,7 +9,22 @@ from typing import Annotated
 
 import typer
 
-from secateur import __version__
+from secateur.cli.options import (
+    SPARSITIES,
+    DatasetName,
+    Device,
+    Folder,
+    ImageSize,
+    Json,
+    MeasuredOn,
+    Model,
+    Set,
+    Sparsity,
+    StoreUrl,
+    Study,
+    Version,
+    Weights,
+)
 from secateur.errors import InputError, SecateurError
 
 app = typer.Typer(
@@ -21,46 +36,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Study = Annotated[str, typer.Argument(metavar="STUDY", help="A study's YAML file, or its name in the store.")]
-Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a field; may be repeated.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
-StoreUrl = Annotated[
-    str, typer.Option("--store", envvar="SECATEUR_STORE", metavar="URL", help="A folder, or s3://bucket/prefix.")
-]
-Device = Annotated[str, typer.Option("--device", help="A device profile: its name or file.")]
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="As in a study, such as torchvision:mobilenet_v2.")]
-DatasetName = Annotated[str, typer.Option("--dataset", help="As in a study: digits, imagefolder:PATH, ...")]
-Weights = Annotated[Path | None, typer.Option(help="safetensors, npz or pt; absent: the network is trained first.")]
-MeasuredOn = Annotated[
-    str | None, typer.Option("--device", help="A device profile: measure latency, too. [default: not measured]")
-]
-Sparsity = Annotated[
-    list[float], typer.Option(help="Fraction of filters to remove; may be repeated.", show_default="0.1 to 0.9")
-]
-ImageSize = Annotated[
-    int | None, typer.Option(min=8, help="Height and width of the images; by default the model's usual size.")
-]
-Folder = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="[default: runs/<model>]")]
-_SPARSITIES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
-"""Li et al. 2017 prune 10 to 90 % of each layer's filters (figure 2b)."""
 _MODEL_HELP = "resnet56_cifar, torchvision:NAME, timm:NAME, python:package.module:factory."
 _STORE = "runs/.store"
 _INTERRUPTED = 130
 """What typer exits with after Ctrl-C, as shells do."""
 
 
-def _print_version(is_wanted: bool) -> None:
-    if is_wanted:
-        typer.echo(f"secateur {__version__}")
-        raise typer.Exit
-
-
 @app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
+def _options(version: Version = False) -> None:
     pass
 
 
@@ -95,6 +78,19 @@ def baseline(study: Study, overrides: Set = [], store: StoreUrl = _STORE, json: 
     from secateur.cli.run import baseline as run
 
     run(study, overrides, store, as_json=json)
+
+
+@app.command()
+def premise(
+    study: Study,
+    num: Annotated[int, typer.Option(min=20, help="Networks to measure before and after training.")] = 20,
+    store: StoreUrl = _STORE,
+    json: Json = False,
+) -> None:
+    """Find out whether training changes latency: if not, candidates can be measured before they are trained."""
+    from secateur.cli.premise import premise as run
+
+    run(study, num, store, as_json=json)
 
 
 @app.command()
@@ -206,7 +202,7 @@ def sensitivity(
     dataset: DatasetName,
     weights: Weights = None,
     device: MeasuredOn = None,
-    sparsity: Sparsity = _SPARSITIES,
+    sparsity: Sparsity = SPARSITIES,
     out: Folder = None,
     overrides: Set = [],  # noqa: B006
     store: StoreUrl = _STORE,
@@ -225,7 +221,7 @@ def groups(
     dataset: DatasetName,
     weights: Weights = None,
     device: MeasuredOn = None,
-    sparsity: Sparsity = _SPARSITIES,
+    sparsity: Sparsity = SPARSITIES,
     num_groups: Annotated[
         int | None,
         typer.Option("--groups", min=1, max=8, help="Of layers that are pruned one by one. [default: 3 to 8]"),
