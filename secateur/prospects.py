@@ -105,45 +105,45 @@ class Prospects:
             shift=shift,
         )
 
-    def best_top1(self, curve: Sequence[float]) -> float:
-        """Return the best final top1 of a network whose training began so."""
-        if not curve:
-            return self.highest_top1
-        return min(self.highest_top1, best_final_top1(curve, self.curves))
-
-    def is_open_to(self, record: TrialRecord, curve: Sequence[float]) -> bool:
-        """Tell whether a candidate can still win.
-
-        Args:
-            record: Its sizes and latency count as far as they are known; a noisy latency is not.
-            curve: Its top1 so far.
-        """
-        return self.contest.is_open_to(outlook(record, self.best_top1(curve), self.contest, self.shift))
+    def best_top1(self, top1: float, num_epochs: int) -> float:
+        """Return the best final top1 of a network that is at `top1` after so many epochs."""
+        return min(self.highest_top1, best_final_top1(top1, num_epochs, self.curves))
 
     def gate(self, record: TrialRecord) -> Gate:
         """Judge a candidate that was measured, and not trained. As long as the front is empty, all can win."""
-        curve = curve_of(record)
-        can_win = not self.contest.front or self.is_open_to(record, curve)
-        return Gate(optimistic_top1=self.best_top1(curve), can_win=can_win, is_audit=not can_win and is_audited(record))
+        (untrained,) = curve_of(record)
+        best_top1 = self.best_top1(untrained, 0)
+        can_win = not self.contest.front or self._is_open_to(record, best_top1)
+        return Gate(optimistic_top1=best_top1, can_win=can_win, is_audit=not can_win and is_audited(record))
+
+    def goes_on(self, record: TrialRecord, top1: float, num_epochs: int) -> bool:
+        """Tell whether a candidate that is at `top1` after so many epochs can still win.
+
+        Its sizes and its latency count as far as the record knows them. With fewer than `MIN_CURVES` it always goes on.
+        """
+        return len(self.curves) < MIN_CURVES or self._is_open_to(record, self.best_top1(top1, num_epochs))
+
+    def _is_open_to(self, record: TrialRecord, best_top1: float) -> bool:
+        return self.contest.is_open_to(outlook(record, best_top1, self.contest, self.shift))
 
 
-def best_final_top1(curve: Sequence[float], complete: Sequence[Curve]) -> float:
-    """Return the best top1 to which a curve may come, by what became of others.
+def best_final_top1(top1: float, num_epochs: int, complete: Sequence[Curve]) -> float:
+    """Return the best top1 that training may end with, by what became of others.
 
     The others' curves tell which share of its error (100 - top1) at this epoch a network keeps to the end. The least
     share of n curves, made smaller by 1 / (n + 1) (the chance that one more curve keeps less than all n before it), is
     what this network's error may come down to. With fewer than `MIN_CURVES` nothing is known: 100.
 
     Args:
-        curve: So far; at least the top1 before training.
+        top1: So far.
+        num_epochs: After which it was reached; 0: before training.
         complete: Of other networks, as long as this one's will be.
     """
     if len(complete) < MIN_CURVES:
         return 100.0
-    num_known = len(curve)
-    shares = [_error(other[-1]) / _error(other[num_known - 1]) for other in complete]
+    shares = [_error(other[-1]) / _error(other[num_epochs]) for other in complete]
     least = min(shares) * (1 - 1 / (len(shares) + 1))
-    return 100.0 - _error(curve[-1]) * least
+    return 100.0 - _error(top1) * least
 
 
 def _error(top1: float) -> float:

@@ -52,10 +52,10 @@ def verdict(found: Premise) -> str:
     )
     if found.holds:
         return (
-            f"{figures}\nBefore and after are equivalent within {tolerance} (two one-sided tests, p = {p}): latency is a"
-            f" matter of shape here. The gate is on, and allows for {found.largest_change:.2%}."
+            f"{figures}\nBefore and after are equivalent within {tolerance} (two one-sided tests, p = {p}): latency is"
+            f" a matter of shape here. The gate is on, and allows for {found.largest_change:.2%}."
         )
     return (
-        f"{figures}\nThat they are equivalent within {tolerance} was not shown (two one-sided tests, p = {p}): the latency"
-        " of an untrained network tells too little here. There is no gate."
+        f"{figures}\nThat they are equivalent within {tolerance} was not shown (two one-sided tests, p = {p}): the"
+        " latency of an untrained network tells too little here. There is no gate."
     )
