@@ -15,6 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+import numpy as np
+from scipy.stats import t as student
+
 from secateur.config import Constraint
 from secateur.leaderboard import Direction, leaderboard, pareto_front
 from secateur.results import OFF_THE_SHELF, UNPRUNED, Gate, StudyResults, TrialRecord
@@ -23,6 +26,8 @@ DEFAULT_SHIFT = 0.05
 """By how much training may change a latency, relatively, where no premise was tested."""
 MIN_CURVES = 8
 """Complete curves from which on something is learned from them."""
+LEVEL = 0.95
+"""See `best_final_top1`."""
 _AUDITED_SHARE = 0.1
 _NUM_SPREADS = 3.0
 """Standard deviations between a network's top1 and the most that another seed might make of it."""
@@ -127,27 +132,38 @@ class Prospects:
         return self.contest.is_open_to(outlook(record, best_top1, self.contest, self.shift))
 
 
-def best_final_top1(top1: float, num_epochs: int, complete: Sequence[Curve]) -> float:
+def best_final_top1(
+    top1: float, num_epochs: int, complete: Sequence[Curve], *, min_curves: int = MIN_CURVES, level: float = LEVEL
+) -> float:
     """Return the best top1 that training may end with, by what became of others.
 
-    The others' curves tell which share of its error (100 - top1) at this epoch a network keeps to the end. The least
-    share of n curves, made smaller by 1 / (n + 1) (the chance that one more curve keeps less than all n before it), is
-    what this network's error may come down to. With fewer than `MIN_CURVES` nothing is known: 100.
+    The logarithm of the error (100 - top1) after the last epoch is regressed on that of the error so far; what is
+    returned is the end of the one-sided prediction interval of one more network (Draper and Smith 1998, sec. 3.2). It
+    is wide where there are few curves, and where they are unlike this one.
 
     Args:
         top1: So far.
         num_epochs: After which it was reached; 0: before training.
         complete: Of other networks, as long as this one's will be.
+        min_curves: With fewer nothing is known: 100.
+        level: Of the interval. It and `min_curves` were chosen on recorded studies (`benchmarks/early_stopping.py`).
     """
-    if len(complete) < MIN_CURVES:
+    if (count := len(complete)) < min_curves:
         return 100.0
-    shares = [_error(other[-1]) / _error(other[num_epochs]) for other in complete]
-    least = min(shares) * (1 - 1 / (len(shares) + 1))
-    return 100.0 - _error(top1) * least
+    before_N = np.log([_error(curve[num_epochs]) for curve in complete])
+    after_N = np.log([_error(curve[-1]) for curve in complete])
+    deviations_N = before_N - before_N.mean()
+    squares = max(float(deviations_N @ deviations_N), 1e-12)  # of equal errors the slope is 0
+    slope = float(deviations_N @ after_N) / squares
+    residuals_N = after_N - after_N.mean() - slope * deviations_N
+    deviation = math.log(_error(top1)) - float(before_N.mean())
+    variance = float(residuals_N @ residuals_N) / (count - 2) * (1 + 1 / count + deviation**2 / squares)
+    least = float(after_N.mean()) + slope * deviation - float(student.ppf(level, count - 2)) * math.sqrt(variance)
+    return 100.0 - math.exp(least)
 
 
 def _error(top1: float) -> float:
-    return max(100.0 - top1, 0.01)  # of none wrong nothing could be a share
+    return max(100.0 - top1, 0.1)  # of none wrong there is no logarithm
 
 
 def outlook(record: TrialRecord, best_top1: float, contest: Contest, shift: float) -> Outlook:
@@ -187,9 +203,8 @@ def highest_top1(results: StudyResults) -> float:
 def seed_spread(trials: Sequence[TrialRecord], best: TrialRecord) -> float:
     """Return the standard deviation of top1 from seed to seed, in points.
 
-    It is that of the study's replicates, pooled. Where there are too few, it is the error with which so many validation
-    images tell the best network's top1, which is binomial, with one more image right and one more wrong than there are
-    (seeds rarely do more).
+    It is that of the study's replicates, pooled; where there are too few, the error with which so many validation
+    images tell the best network's top1.
     """
     groups = defaultdict(list)
     for trial in trials:
@@ -200,9 +215,13 @@ def seed_spread(trials: Sequence[TrialRecord], best: TrialRecord) -> float:
         squares = sum((top1 - fmean(group)) ** 2 for group in groups.values() for top1 in group)
         return math.sqrt(squares / num_free)
     assert best.compressed is not None
-    num_images = best.compressed.validation.num_images + 2
-    right = (best.compressed.validation.top1 / 100 * (num_images - 2) + 1) / num_images
-    return 100 * math.sqrt(right * (1 - right) / num_images)
+    return standard_error(best.metrics["top1"], best.compressed.validation.num_images)
+
+
+def standard_error(top1: float, num_images: int) -> float:
+    """Return the binomial standard error of a top1, in points, with one more image right and one more wrong."""
+    right = (top1 / 100 * num_images + 1) / (num_images + 2)
+    return 100 * math.sqrt(right * (1 - right) / (num_images + 2))
 
 
 def complete_curves(results: StudyResults, num_epochs: int) -> tuple[Curve, ...]:
