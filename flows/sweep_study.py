@@ -22,13 +22,13 @@ from secateur.config import Study
 from secateur.errors import StudyCancelledError
 from secateur.leaderboard import leaderboard, untested
 from secateur.results import StudyResults
-from secateur.steps.judge import is_gated
+from secateur.steps.admission import is_gated
 from secateur.steps.source import find_study
 from secateur.store import StudyFiles, StudyLease
 from tasks.control import hold, obey, tell
 from tasks.publishing import publish, start_progress, write_report
 from tasks.settings import whole
-from tasks.studies import judge, observe, open_study, propose, read_results
+from tasks.studies import admit, observe, open_study, propose, read_results
 
 
 @flow(name="sweep", flow_run_name="sweep {study}", persist_result=False)
@@ -108,7 +108,7 @@ async def _measure_untrained(
     await tell(lease, f"measuring trials {', '.join(labels)} before training")
     await run_child(compress, "gpu", dispatch, **address, labels=labels, action="export")
     await run_child(measure, "edge", dispatch, **address, labels=labels)
-    return await judge(files, study, labels)
+    return await admit(files, study, labels)
 
 
 async def _next_batch(files: StudyFiles, study: Study, results: StudyResults, deadline: float | None) -> list[str]:

@@ -15,7 +15,7 @@ from secateur.errors import ExportError, StudyError, ThinningError, TrainingErro
 from secateur.prospects import Prospects
 from secateur.results import BASELINES, UNPRUNED, Failure, TrialRecord
 from secateur.retraining import GoesOn, always
-from secateur.steps.judge import shift_of
+from secateur.steps.admission import shift_of
 from secateur.steps.record import now, spent, versions
 from secateur.store import StudyFiles
 from secateur.turns import working

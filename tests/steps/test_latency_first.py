@@ -15,8 +15,8 @@ from secateur.errors import MeasurementError, StudyError
 from secateur.findings import Premise, TrainedTwin
 from secateur.results import UNPRUNED, Gate, TrialRecord
 from secateur.retraining import checkpoint_path
+from secateur.steps.admission import admit, is_gated, shift_of
 from secateur.steps.compress import compress, export_untrained
-from secateur.steps.judge import is_gated, judge, shift_of
 from secateur.steps.measure import measure
 from secateur.steps.record import proposed
 from secateur.store import StudyFiles
@@ -105,11 +105,11 @@ def test_a_trial_is_measured_untrained_judged_trained_and_not_measured_again(
     assert (timed.state, timed.metrics["latency_ratio"]) == ("proposed", 0.5)
     assert measure(files, study.device, ["0"], seed=0) == []
 
-    assert judge(files, study, ["0"]) == ["0"]
+    assert admit(files, study, ["0"]) == ["0"]
     judged = files.read_record("0")
     assert judged.gate == Gate(optimistic_top1=100.0, can_win=True)  # as far as 24 images tell
     rival(files, "1", latency_ratio=0.1, top1=100.0)
-    assert judge(files, study, ["0"]) == ["0"]
+    assert admit(files, study, ["0"]) == ["0"]
     assert files.read_record("0") == judged  # it stands
 
     trained = compress(workshop, files, "0", 1)
@@ -150,7 +150,7 @@ def test_a_trial_that_cannot_win_is_not_trained(study: Study, files: StudyFiles,
     propose(files, "0", 0.5)
     export_untrained(workshop, files, "0", 1)
     measure(files, study.device, ["0"], seed=0)
-    assert judge(files, study, ["0"]) == []
+    assert admit(files, study, ["0"]) == []
     gated = files.read_record("0")
     assert (gated.state, gated.is_finished, gated.finished_at is not None) == ("gated", True, True)
     assert gated.gate is not None
@@ -161,7 +161,7 @@ def test_a_trial_that_cannot_win_is_not_trained(study: Study, files: StudyFiles,
     replicate = propose(files, "2", 0.5, replicate_of="1")
     export_untrained(workshop, files, "2", 1)
     measure(files, study.device, ["2"], seed=0)
-    assert judge(files, study, ["2"]) == ["2"]
+    assert admit(files, study, ["2"]) == ["2"]
     assert files.read_record("2").gate is replicate.gate is None
 
 
@@ -173,7 +173,7 @@ def test_what_was_trained_before_is_taken_as_it_is(study: Study, files: StudyFil
     again = export_untrained(workshop, files, "1", 1)
     assert (again.state, again.is_reused, again.compressed) == ("compressed", True, known.compressed)
     measure(files, study.device, ["1"], seed=0)
-    assert judge(files, study, ["1"]) == []
+    assert admit(files, study, ["1"]) == []
     assert files.read_record("1").is_finished
 
 
@@ -185,7 +185,7 @@ def test_an_untrained_network_that_cannot_be_measured_leaves_no_figures(
     export_untrained(Workshop(study=study, store=files.store), files, "0", 1)
     (failed,) = measure(files, study.device, ["0"], seed=0)
     assert (failed.state, failed.metrics) == ("failed", {})
-    assert judge(files, study, ["0"]) == []
+    assert admit(files, study, ["0"]) == []
 
 
 # --- whether there is a gate

@@ -1,4 +1,4 @@
-"""Judge candidates that were measured before they are trained: who cannot win ends here."""
+"""Who is admitted to training: candidates are measured before, and those that cannot win end here."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def shift_of(premise: Premise | None) -> float:
     return DEFAULT_SHIFT if premise is None else premise.largest_change
 
 
-def judge(files: StudyFiles, study: Study, labels: Sequence[str]) -> list[str]:
+def admit(files: StudyFiles, study: Study, labels: Sequence[str]) -> list[str]:
     """Judge trials that were measured untrained, and write their records.
 
     A judgement stands: a trial that was judged, and whose training was interrupted, is not judged again. Replicates are
