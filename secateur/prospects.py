@@ -242,36 +242,3 @@ def curve_of(record: TrialRecord) -> Curve:
 def is_audited(record: TrialRecord) -> bool:
     """Tell whether a candidate, if it is gated, is trained all the same: one in ten, whoever asks, and whenever."""
     return random.Random(f"{record.seed} {record.label}").random() < _AUDITED_SHARE
-
-
-@dataclass(frozen=True, kw_only=True)
-class GateCount:
-    """What a gate did."""
-
-    num_gated: int
-    """Not trained."""
-    num_audited: int
-    """Trained, though they could not win; those that failed are left out."""
-    num_wrong: int
-    """Of the audited ones: entered the front."""
-
-
-def count_gated(results: StudyResults) -> GateCount:
-    """Count a study's gated trials, and tell from the audits how often the gate was wrong.
-
-    An audited trial shows the gate wrong if it is on the front of itself and of those that had finished before it.
-    """
-    audited = [t for t in results.trials if t.gate is not None and t.gate.is_audit and t.is_usable and t.is_trained]
-    return GateCount(
-        num_gated=sum(trial.state == "gated" for trial in results.trials),
-        num_audited=len(audited),
-        num_wrong=sum(_entered(trial, results) for trial in audited),
-    )
-
-
-def _entered(trial: TrialRecord, results: StudyResults) -> bool:
-    earlier = [
-        t for t in results.trials if t.label == trial.label or (t.finished_at or "~") < (trial.finished_at or "")
-    ]
-    rows = leaderboard(results.model_copy(update={"trials": tuple(earlier)}))
-    return any(row.is_on_front and row.record.label == trial.label for row in rows)

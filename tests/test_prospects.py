@@ -17,12 +17,11 @@ from secateur.prospects import (
     Prospects,
     best_final_top1,
     complete_curves,
-    count_gated,
     curve_of,
     highest_top1,
     is_audited,
 )
-from secateur.results import OFF_THE_SHELF, EpochResult, Gate, StudyResults, TrialRecord
+from secateur.results import OFF_THE_SHELF, EpochResult, StudyResults, TrialRecord
 from tests.factories import make_baselines, make_compressed, make_latency, make_record, make_results, make_study
 
 NUM_EPOCHS = 3
@@ -246,22 +245,3 @@ def test_one_gated_candidate_in_ten_is_audited_and_always_the_same() -> None:
     assert 150 <= len(audited) <= 250
     assert audited == [record.label for record in records if is_audited(record)]
     assert audited != [r.label for r in records if is_audited(r.model_copy(update={"seed": 1}))]
-
-
-def test_audits_tell_how_often_the_gate_was_wrong() -> None:
-    audit = Gate(optimistic_top1=90.0, can_win=False, is_audit=True)
-
-    def finished(label: int, ratio: float, top1: float, at: int, gate: Gate | None = None) -> TrialRecord:
-        return trained(label, ratio, top1).model_copy(update={"gate": gate, "finished_at": f"2026-11-20T21:0{at}:00Z"})
-
-    results = make_results(
-        [
-            finished(0, 0.6, 90.0, 1),
-            finished(1, 0.7, 89.5, 2, audit),  # rightly
-            finished(2, 0.7, 90.5, 3, audit),  # wrongly, though 3 is better in the end
-            finished(3, 0.5, 91.0, 4),
-            untrained(4, 0.8).model_copy(update={"state": "gated", "gate": Gate(optimistic_top1=90.0, can_win=False)}),
-        ]
-    )
-    count = count_gated(results)
-    assert (count.num_gated, count.num_audited, count.num_wrong) == (1, 2, 1)
