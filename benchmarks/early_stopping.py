@@ -88,14 +88,16 @@ class Outcome:
     num_stopped: int
 
 
-def replay(study: Recorded, order: Sequence[int], min_curves: int, level: float, *, is_gated: bool) -> Outcome:
+def replay(
+    study: Recorded, order: Sequence[int], min_curves: int, level: float, *, is_gated: bool, shift: float
+) -> Outcome:
     """Judge the trials one after the other, by those before them."""
     complete: list[Trial] = []
     num_trained, num_gated, num_stopped = 0, 0, 0
     for trial in (study.trials[i] for i in order):
         num_epochs = study.num_epochs
         for epoch in range(0 if is_gated else 1, study.num_epochs):
-            if not may_win(study, complete, trial, epoch, min_curves, level):
+            if not may_win(study, complete, trial, epoch, min_curves, level, shift):
                 num_epochs = epoch
                 break
         num_trained += num_epochs
@@ -112,7 +114,7 @@ def replay(study: Recorded, order: Sequence[int], min_curves: int, level: float,
 
 
 def may_win(
-    study: Recorded, complete: Sequence[Trial], trial: Trial, epoch: int, min_curves: int, level: float
+    study: Recorded, complete: Sequence[Trial], trial: Trial, epoch: int, min_curves: int, level: float, shift: float
 ) -> bool:
     """Tell whether a trial, after so many epochs, may still enter the front."""
     front = front_of(study, complete)
@@ -122,7 +124,7 @@ def may_win(
     highest += NUM_SPREADS * standard_error(highest, study.num_images)
     curves = [other.curve for other in complete]
     best = min(highest, best_final_top1(trial.curve[epoch], epoch, curves, min_curves=min_curves, level=level))
-    outlook = Outlook(low={"latency_ratio": trial.low * (1 - DEFAULT_SHIFT)}, high={"top1": best})
+    outlook = Outlook(low={"latency_ratio": trial.low * (1 - shift)}, high={"top1": best})
     return contest(study, [metrics_of(trial) for trial in front]).is_open_to(outlook)
 
 
@@ -166,32 +168,33 @@ def orders(study: Recorded, num_orders: int) -> Iterator[list[int]]:
         yield rng.sample(order, len(order))
 
 
-def outcomes(study: Recorded, num_orders: int, setting: tuple[int, float], *, is_gated: bool) -> list[Outcome]:
-    return [replay(study, order, *setting, is_gated=is_gated) for order in orders(study, num_orders)]
+def outcomes(study: Recorded, num_orders: int, setting: tuple[int, float], **how: Any) -> list[Outcome]:
+    return [replay(study, order, *setting, **how) for order in orders(study, num_orders)]
 
 
-def choose(studies: Sequence[Recorded], num_orders: int, *, is_gated: bool) -> tuple[int, float]:
+def choose(studies: Sequence[Recorded], num_orders: int, **how: Any) -> tuple[int, float]:
     """Return the setting that saves most while the mean loss is within the tolerance; else the one that loses least."""
 
     def merit(setting: tuple[int, float]) -> tuple[bool, float]:
-        found = [o for study in studies for o in outcomes(study, num_orders, setting, is_gated=is_gated)]
+        found = [o for study in studies for o in outcomes(study, num_orders, setting, **how)]
         loss = fmean(outcome.loss for outcome in found)
         return loss < TOLERANCE, fmean(o.saved for o in found) if loss < TOLERANCE else -loss
 
     return max(SETTINGS, key=merit)
 
 
-def show(studies: Sequence[Recorded], num_orders: int) -> None:
+def show(studies: Sequence[Recorded], num_orders: int, shift: float) -> None:
     for is_gated in (False, True):
+        how = {"is_gated": is_gated, "shift": shift}
         print(f"\n{'Gate and early stopping' if is_gated else 'Early stopping alone'}; {num_orders} orders a study")
         columns = f"{'loss: mean':>12}{'median':>8}{'worst':>8}{'< 0.1 in':>10}"
         print(f"{'study left out':<28}{'trials':>7}{'epochs':>7}{'curves':>8}{'level':>8}{'saved':>8}{columns}")
         left_out, shipped = [], []
         for study in studies:
             others = [other for other in studies if other is not study]
-            setting = choose(others, num_orders, is_gated=is_gated) if others else (MIN_CURVES, LEVEL)
-            left_out.append(outcomes(study, num_orders, setting, is_gated=is_gated))
-            shipped.append(outcomes(study, num_orders, (MIN_CURVES, LEVEL), is_gated=is_gated))
+            setting = choose(others, num_orders, **how) if others else (MIN_CURVES, LEVEL)
+            left_out.append(outcomes(study, num_orders, setting, **how))
+            shipped.append(outcomes(study, num_orders, (MIN_CURVES, LEVEL), **how))
             head = f"{study.name:<28}{len(study.trials):>7}{study.num_epochs:>7}{setting[0]:>8}{setting[1]:>8g}"
             print(head + figures(left_out[-1]))
         print(f"{'all':<58}{figures(list(itertools.chain(*left_out)))}")
@@ -270,11 +273,13 @@ def main() -> None:
     showing = commands.add_parser("show")
     showing.add_argument("curves", type=Path)
     showing.add_argument("--orders", type=int, default=20)
+    showing.add_argument("--shift", type=float, default=DEFAULT_SHIFT, help="What a premise found; relative.")
     arguments = parser.parse_args()
     if arguments.command == "record":
         record(arguments.stores, arguments.out)
     else:
-        show([from_json(study) for study in json.loads(arguments.curves.read_text())], arguments.orders)
+        studies = [from_json(study) for study in json.loads(arguments.curves.read_text())]
+        show(studies, arguments.orders, arguments.shift)
 
 
 if __name__ == "__main__":

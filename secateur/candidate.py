@@ -248,14 +248,16 @@ class Workshop:
     def complete(self, pruned: Pruned, retrain: Callable[[], TrainingResult] | None) -> Compressed:
         """Evaluate a pruned candidate, let `retrain`, if it is given, train its module, then export and store it."""
         before, validation, top1_before_recalibration = self._begin(pruned)
-        identity, epochs, is_stopped = pruned.untrained_identity, (before,), False
+        identity, is_stopped = pruned.untrained_identity, False
+        epochs: tuple[EpochResult, ...] = (before,)
         if retrain is not None:
             with pruned.watch.phase("train"):
                 result = retrain()
             identity, epochs, validation = pruned.identity, (before, *epochs_of(result)), scores_of(result.validation)
             is_stopped = len(result.epochs) < self.study.training.epochs
-        found = (epochs, validation, pruned.watch, top1_before_recalibration)
-        return self._finish(pruned.network, identity, *found, is_stopped=is_stopped)
+        return self._finish(
+            pruned.network, identity, epochs, validation, pruned.watch, top1_before_recalibration, is_stopped=is_stopped
+        )
 
     def _begin(self, pruned: Pruned) -> tuple[EpochResult, Scores, float | None]:
         """Recalibrate a pruned candidate; return its scores before training, and top1 before recalibration."""
