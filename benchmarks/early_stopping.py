@@ -21,6 +21,7 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -168,6 +169,7 @@ def orders(study: Recorded, num_orders: int) -> Iterator[list[int]]:
         yield rng.sample(order, len(order))
 
 
+@cache
 def outcomes(study: Recorded, num_orders: int, setting: tuple[int, float], **how: Any) -> list[Outcome]:
     return [replay(study, order, *setting, **how) for order in orders(study, num_orders)]
 
