@@ -8,8 +8,8 @@ false``), and keeps of each trial its latency ratio and its curve: top1 before t
 
 `show` replays each study as if its candidates had been measured first, and judged by `secateur.prospects` before
 training and after each epoch. The rule learns from the study's own curves; its two constants are chosen on the other
-studies (the most epochs saved among those whose fronts lose less than 0.1 points there), and then applied to the study
-left out. What a front loses is the greatest drop of top1, at any latency, of the best network that is as fast. A study
+studies (the most epochs saved, as long as none of their fronts loses 0.1 points on average over the orders), and then
+applied to the study left out. What a front loses is the greatest drop of top1, at any latency, of the best network that is as fast. A study
 is replayed in its own order and in random ones: which trials come first matters, and a search could have had others.
 """
 
@@ -175,12 +175,12 @@ def outcomes(study: Recorded, num_orders: int, setting: tuple[int, float], **how
 
 
 def choose(studies: Sequence[Recorded], num_orders: int, **how: Any) -> tuple[int, float]:
-    """Return the setting that saves most while the mean loss is within the tolerance; else the one that loses least."""
+    """Return the setting that saves most while each study's mean loss is within the tolerance; else the safest."""
 
     def merit(setting: tuple[int, float]) -> tuple[bool, float]:
-        found = [o for study in studies for o in outcomes(study, num_orders, setting, **how)]
-        loss = fmean(outcome.loss for outcome in found)
-        return loss < TOLERANCE, fmean(o.saved for o in found) if loss < TOLERANCE else -loss
+        found = [outcomes(study, num_orders, setting, **how) for study in studies]
+        loss = max(fmean(outcome.loss for outcome in of_study) for of_study in found)
+        return loss < TOLERANCE, fmean(o.saved for of_study in found for o in of_study) if loss < TOLERANCE else -loss
 
     return max(SETTINGS, key=merit)
 
