@@ -9,8 +9,9 @@ false``), and keeps of each trial its latency ratio and its curve: top1 before t
 `show` replays each study as if its candidates had been measured first, and judged by `secateur.prospects` before
 training and after each epoch. The rule learns from the study's own curves; its two constants are chosen on the other
 studies (the most epochs saved, as long as none of their fronts loses 0.1 points on average over the orders), and then
-applied to the study left out. What a front loses is the greatest drop of top1, at any latency, of the best network that is as fast. A study
-is replayed in its own order and in random ones: which trials come first matters, and a search could have had others.
+applied to the study left out. What a front loses is the greatest drop of top1, at any latency, of the best network that
+is as fast. A study is replayed in its own order and in random ones: which trials come first matters, and a search could
+have had others.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from secateur.results import OFF_THE_SHELF, UNPRUNED, Gate, StudyResults, TrialR
 
 DEFAULT_SHIFT = 0.05
 """By how much training may change a latency, relatively, where no premise was tested."""
-MIN_CURVES = 8
+MIN_CURVES = 5
 """Complete curves from which on something is learned from them."""
 LEVEL = 0.95
 """See `best_final_top1`."""
