@@ -26,7 +26,7 @@ DEFAULT_SHIFT = 0.05
 """By how much training may change a latency, relatively, where no premise was tested."""
 MIN_CURVES = 5
 """Complete curves from which on something is learned from them."""
-LEVEL = 0.95
+LEVEL = 0.99
 """See `best_final_top1`."""
 _AUDITED_SHARE = 0.1
 _NUM_SPREADS = 3.0
