@@ -15,13 +15,15 @@ from secateur.results import UNPRUNED
 from secateur.steps.gate import OperationGate
 from secateur.steps.source import stored_study
 from secateur.store import StudyFiles, open_store
-from tasks.candidates import compress_trial, test_finalist
+from tasks.candidates import compress_trial, export_trial, test_finalist
 from tasks.control import wanted
 
 
 @flow(name="compress", flow_run_name="{action} {labels} of {study}", persist_result=False)
-async def compress(study: str, labels: list[str], store: str, action: Literal["compress", "test"] = "compress") -> None:
-    """Compress proposed trials, or evaluate finalists on test data.
+async def compress(
+    study: str, labels: list[str], store: str, action: Literal["export", "compress", "test"] = "compress"
+) -> None:
+    """Export proposed trials untrained, compress them, or evaluate finalists on test data.
 
     Args:
         study: Name of a study in the store.
@@ -32,7 +34,7 @@ async def compress(study: str, labels: list[str], store: str, action: Literal["c
     files = StudyFiles(open_store(store), study)
     read = stored_study(files)
     workshop = Workshop(study=read, store=files.store, gate=OperationGate(read.device))
-    step = compress_trial if action == "compress" else test_finalist
+    step = {"export": export_trial, "compress": compress_trial, "test": test_finalist}[action]
     num_at_once, num_threads = share_cores(len(labels), os.cpu_count() or 1, has_gpu=workshop.device == "cuda")
     slots = asyncio.Semaphore(num_at_once)
 

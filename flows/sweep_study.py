@@ -22,12 +22,13 @@ from secateur.config import Study
 from secateur.errors import StudyCancelledError
 from secateur.leaderboard import leaderboard, untested
 from secateur.results import StudyResults
+from secateur.steps.admission import is_gated
 from secateur.steps.source import find_study
 from secateur.store import StudyFiles, StudyLease
 from tasks.control import hold, obey, tell
 from tasks.publishing import publish, start_progress, write_report
 from tasks.settings import whole
-from tasks.studies import observe, open_study, propose, read_results
+from tasks.studies import admit, observe, open_study, propose, read_results
 
 
 @flow(name="sweep", flow_run_name="sweep {study}", persist_result=False)
@@ -76,11 +77,14 @@ async def _run(files: StudyFiles, study: Study, dispatch: Dispatch, lease: Study
         bar.advance(_num_finished(results))
         while labels := await _next_batch(files, study, results, deadline):
             await obey(files, lease)
-            await tell(lease, f"compressing trials {', '.join(labels)}")
-            await run_child(compress, "gpu", dispatch, **address, labels=labels)
-            await tell(lease, f"measuring trials {', '.join(labels)}")
-            beside = [] if study.training.epochs else [_propose_ahead(files, study, deadline)]
-            await wait_for_all([run_child(measure, "edge", dispatch, **address, labels=labels), *beside])
+            if is_gated(study, files.read_premise()):
+                labels = await _measure_untrained(files, study, labels, dispatch, lease)
+            if labels:
+                await tell(lease, f"compressing trials {', '.join(labels)}")
+                await run_child(compress, "gpu", dispatch, **address, labels=labels)
+                await tell(lease, f"measuring trials {', '.join(labels)}")
+                beside = [] if study.training.epochs else [_propose_ahead(files, study, deadline)]
+                await wait_for_all([run_child(measure, "edge", dispatch, **address, labels=labels), *beside])
             was, results = results, await read_results(files)
             bar.advance(_num_finished(results) - _num_finished(was), note=_best(results))
             await asyncio.gather(
@@ -94,6 +98,17 @@ async def _run(files: StudyFiles, study: Study, dispatch: Dispatch, lease: Study
         results = await read_results(files)
     await publish(files, whole(results), progress_id, study.budget.trials)
     await write_report(files, whole(results))
+
+
+async def _measure_untrained(
+    files: StudyFiles, study: Study, labels: list[str], dispatch: Dispatch, lease: StudyLease
+) -> list[str]:
+    """Measure trials before they are trained; return those that can still win."""
+    address = {"study": study.name, "store": files.store.url}
+    await tell(lease, f"measuring trials {', '.join(labels)} before training")
+    await run_child(compress, "gpu", dispatch, **address, labels=labels, action="export")
+    await run_child(measure, "edge", dispatch, **address, labels=labels)
+    return await admit(files, study, labels)
 
 
 async def _next_batch(files: StudyFiles, study: Study, results: StudyResults, deadline: float | None) -> list[str]:

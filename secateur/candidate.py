@@ -5,36 +5,43 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
-from secateur.config import METRICS, Choice, ParameterValue, Study, Training, unseen_validation
+from secateur.config import Choice, ParameterValue, Study, Training, unseen_validation
 from secateur.config.located import Located
 from secateur.datasets import ImageSet, Splits, data_identity, shared_splits
 from secateur.errors import NotFoundError, ScheduleError, StudyError
 from secateur.export import architecture_signature, export_onnx
-from secateur.identity import digest_of, digest_of_state, digest_of_tensor, what_acts_later
+from secateur.identity import digest_of, digest_of_state, digest_of_tensor, reshaping_later, what_acts_later
 from secateur.models import create_model, load_weights
 from secateur.pruning import ScheduleEngine
-from secateur.references import resolve
 from secateur.results import Compressed, EpochResult, KeptFilters, Scores, TestScores
-from secateur.retraining import Pruned, before_training, checkpoint_path, epochs_of, scores_of
+from secateur.retraining import (
+    GoesOn,
+    Pruned,
+    always,
+    before_training,
+    checkpoint_path,
+    epochs_of,
+    scores_of,
+    with_own_metrics,
+)
 from secateur.schedule import Schedule, check_fit, load_schedule, parse_schedule
 from secateur.stopwatch import Stopwatch
 from secateur.store import Store, get_json, get_object, put_json, put_object
 from secateur.thinning import (
-    ChannelSpace,
     Network,
+    channel_spaces,
     count_macs,
     count_params,
+    num_filters,
     rebuild,
     save_network,
-    trace_channel_spaces,
     unpruned,
 )
 from secateur.training import (
@@ -86,6 +93,11 @@ def check_study(study: Study) -> Study:
         problems.append(
             f"training.lr_curve: {study.training.lr_curve!r} sets learning rates, and so does the schedule"
             f" ({rates[0].place}). Leave one of them out."
+        )
+    if study.gate and (later := reshaping_later(schedule, study.training.epochs)):
+        problems.append(
+            f"gate: the shape of a candidate is not known before it is trained, since {later[0].place} prunes then."
+            " Leave the gate out."
         )
     if problems:
         raise StudyError(*dict.fromkeys(problems))
@@ -162,12 +174,15 @@ class Workshop:
             result = self._train(module, training, NoCallbacks(), identity)
         return self._finish(network, identity, epochs_of(result), scores_of(result.validation), watch), False
 
-    def make_candidate(self, unpruned_key: str, parameters: Mapping[str, ParameterValue]) -> tuple[Compressed, bool]:
+    def make_candidate(
+        self, unpruned_key: str, parameters: Mapping[str, ParameterValue], goes_on: GoesOn = always
+    ) -> tuple[Compressed, bool]:
         """Prune the unpruned network as `parameters` say, retrain and export it.
 
         Args:
             unpruned_key: Artifact key of the unpruned network's checkpoint.
             parameters: Values of fields of the schedule; empty: the schedule as it stands, "off the shelf".
+            goes_on: Whether there is to be another epoch. If training ends early, its state stays on this host.
 
         Returns:
             The network, and whether an earlier, equal one was taken.
@@ -180,7 +195,12 @@ class Workshop:
         pruned = self.prune(unpruned_key, parameters)
         if (earlier := self.earlier(pruned.identity)) is not None:
             return earlier, True
-        return self.complete(pruned, lambda: self._retrain(pruned)), False
+        retrain = (lambda: self._retrain(pruned, goes_on)) if self.study.training.epochs else None
+        return self.complete(pruned, retrain), False
+
+    def untrained(self, pruned: Pruned) -> Compressed:
+        """Export a pruned candidate as it is."""
+        return self.earlier(pruned.untrained_identity) or self.complete(pruned, None)
 
     def prune(self, unpruned_key: str, parameters: Mapping[str, ParameterValue]) -> Pruned:
         """Make a candidate up to where its retraining begins; see `make_candidate`."""
@@ -193,7 +213,7 @@ class Workshop:
                 self.example_NCHW,
                 base_lr=training.lr,
                 num_epochs=training.epochs,
-                spaces=_channel_spaces(self.study.model, dense.num_classes, self.splits.input_size),
+                spaces=channel_spaces(self.study.model, dense.num_classes, self.splits.input_size),
                 seed=self.study.search.seed,
                 skip_unprunable=self.study.skip_unprunable,
             )
@@ -207,6 +227,7 @@ class Workshop:
         }
         return Pruned(
             identity=self._identity(unpruned_key, self.settings(training) if training.epochs else None, pruning),
+            untrained_identity=self._identity(unpruned_key, None, {**pruning, "later": what_acts_later(schedule, 0)}),
             unpruned=unpruned_key,
             arch=dense.arch,
             num_classes=dense.num_classes,
@@ -224,34 +245,46 @@ class Workshop:
         splits, num_images = self.splits, self.study.training.recalibration_images
         recalibrate_bn(pruned.module, splits.train, splits.normalize, num_images=num_images, device=self.device)
 
-    def complete(self, pruned: Pruned, retrain: Callable[[], TrainingResult]) -> Compressed:
-        """Evaluate a pruned candidate, let `retrain` train its module, then export and store it."""
-        watch, module, top1_before_recalibration = pruned.watch, pruned.module, None
+    def complete(self, pruned: Pruned, retrain: Callable[[], TrainingResult] | None) -> Compressed:
+        """Evaluate a pruned candidate, let `retrain`, if it is given, train its module, then export and store it."""
+        before, validation, top1_before_recalibration = self._begin(pruned)
+        identity, is_stopped = pruned.untrained_identity, False
+        epochs: tuple[EpochResult, ...] = (before,)
+        if retrain is not None:
+            with pruned.watch.phase("train"):
+                result = retrain()
+            identity, epochs, validation = pruned.identity, (before, *epochs_of(result)), scores_of(result.validation)
+            is_stopped = len(result.epochs) < self.study.training.epochs
+        return self._finish(
+            pruned.network, identity, epochs, validation, pruned.watch, top1_before_recalibration, is_stopped=is_stopped
+        )
+
+    def _begin(self, pruned: Pruned) -> tuple[EpochResult, Scores, float | None]:
+        """Recalibrate a pruned candidate; return its scores before training, and top1 before recalibration."""
+        if (known := self.earlier(pruned.untrained_identity)) is not None:  # its latency was wanted first
+            pruned.module.load_state_dict(rebuild(get_object(self.store, known.checkpoint)).module.state_dict())
+            return known.epochs[0], known.validation, known.top1_before_recalibration
+        watch, top1_before_recalibration = pruned.watch, None
         with watch.phase("evaluate"):
-            validation = self._evaluate(module, self.splits.validation)
+            validation = self._evaluate(pruned.module, self.splits.validation)
         if self.is_recalibrated(pruned):
             top1_before_recalibration = validation.top1
             with watch.phase("recalibrate"):
                 self.recalibrate(pruned)
             with watch.phase("evaluate"):
-                validation = self._evaluate(module, self.splits.validation)
-        epochs: tuple[EpochResult, ...] = (before_training(validation, watch),)
-        if self.study.training.epochs:
-            with watch.phase("train"):
-                result = retrain()
-            epochs, validation = epochs + epochs_of(result), scores_of(result.validation)
-        return self._finish(pruned.network, pruned.identity, epochs, validation, watch, top1_before_recalibration)
+                validation = self._evaluate(pruned.module, self.splits.validation)
+        return before_training(validation, watch), validation, top1_before_recalibration
 
     def test(self, checkpoint: str, now: str) -> TestScores:
         """Evaluate a network on test data, which only finalists and baselines may see; the access is noted."""
         module, images = rebuild(get_object(self.store, checkpoint)).module, self.splits.test
-        scores = self._with_others(self._evaluate(module, images), module, images)
+        scores = with_own_metrics(self.study.evaluation, self._evaluate(module, images), module, images)
         return TestScores(**scores.model_dump(), accessed_at=(now,))
 
-    def _retrain(self, pruned: Pruned) -> TrainingResult:
+    def _retrain(self, pruned: Pruned, goes_on: GoesOn) -> TrainingResult:
         is_taught = self.study.training.distillation
         teacher = rebuild(get_object(self.store, pruned.unpruned)).module if is_taught else None
-        return self._train(pruned.module, self.study.training, pruned.engine, pruned.identity, teacher)
+        return self._train(pruned.module, self.study.training, pruned.engine, pruned.identity, teacher, goes_on)
 
     def _train(
         self,
@@ -260,6 +293,7 @@ class Workshop:
         callbacks: Callbacks,
         identity: str,
         teacher: nn.Module | None = None,
+        goes_on: GoesOn = always,
     ) -> TrainingResult:
         self.export(module, num_checks=0)  # what the gate refuses is not worth training
         splits = self.splits
@@ -272,6 +306,7 @@ class Workshop:
             normalize=splits.normalize,
             teacher=teacher,
             checkpoint=checkpoint_path(identity),
+            goes_on=goes_on,
         )
 
     def settings(self, training: Training) -> TrainingSettings:
@@ -291,23 +326,6 @@ class Workshop:
     def _evaluate(self, module: nn.Module, images: ImageSet) -> Scores:
         return scores_of(evaluate(module, images, self.splits.normalize, device=self.device))
 
-    def _with_others(self, scores: Scores, module: nn.Module, images: ImageSet) -> Scores:
-        """Add what the study's own evaluation function says."""
-        if self.study.evaluation is None:
-            return scores
-        others = resolve(self.study.evaluation, StudyError)(module.eval(), images)
-        try:
-            scores = Scores(**{**scores.model_dump(), "others": others})
-        except ValidationError as exc:
-            raise StudyError(
-                f"evaluation {self.study.evaluation!r}: expected a mapping of names to numbers, got {others!r}."
-            ) from exc
-        if taken := sorted(METRICS.keys() & scores.others):
-            raise StudyError(
-                f"evaluation {self.study.evaluation!r}: {taken} are metrics already; name yours otherwise."
-            )
-        return scores
-
     def _finish(
         self,
         network: Network,
@@ -316,19 +334,21 @@ class Workshop:
         validation: Scores,
         watch: Stopwatch,
         top1_before_recalibration: float | None = None,
+        *,
+        is_stopped: bool = False,
     ) -> Compressed:
-        """Export and store; the last write makes the result known to equal candidates."""
+        """Export and store; the last write makes the result, if it is complete, known to equal candidates."""
         module = network.module.eval()
         with watch.phase("evaluate"):
-            validation = self._with_others(validation, module, self.splits.validation)
+            validation = with_own_metrics(self.study.evaluation, validation, module, self.splits.validation)
         with watch.phase("export"):
             content = self.export(module)
         with watch.phase("store"):
             onnx, checkpoint = put_object(self.store, content), put_object(self.store, save_network(network))
         compressed = Compressed(
             layers={
-                name: KeptFilters(num_filters=num_filters, kept=network.kept[name])
-                for name, num_filters in _num_filters(network.arch, network.num_classes).items()
+                name: KeptFilters(num_filters=count, kept=network.kept[name])
+                for name, count in num_filters(network.arch, network.num_classes).items()
             },
             num_params=count_params(module),
             macs=count_macs(module, self.example_NCHW),
@@ -337,12 +357,14 @@ class Workshop:
             onnx=onnx,
             checkpoint=checkpoint,
             epochs=epochs,
+            is_stopped=is_stopped,
             top1_before_recalibration=top1_before_recalibration,
             validation=validation.model_copy(update={"confusion": None}),
             seconds=watch.seconds,
         )
-        put_json(self.store, identity, compressed.model_dump(mode="json"))
-        checkpoint_path(identity).unlink(missing_ok=True)
+        if not is_stopped:
+            put_json(self.store, identity, compressed.model_dump(mode="json"))
+            checkpoint_path(identity).unlink(missing_ok=True)
         return compressed
 
     def export(self, module: nn.Module, *, num_checks: int = 2) -> bytes:
@@ -376,16 +398,3 @@ class Workshop:
             return None
         self.gate(get_object(self.store, compressed.onnx))  # it may have been made for another device
         return compressed
-
-
-@lru_cache(maxsize=8)
-def _channel_spaces(model: str, num_classes: int, input_size: int) -> tuple[ChannelSpace, ...]:
-    """Trace an architecture once for all its candidates."""
-    return trace_channel_spaces(create_model(model, num_classes), torch.zeros(1, 3, input_size, input_size))
-
-
-@lru_cache(maxsize=8)
-def _num_filters(model: str, num_classes: int) -> dict[str, int]:
-    """Return the filters of every convolution before pruning."""
-    dense = create_model(model, num_classes)
-    return {name: m.out_channels for name, m in dense.named_modules() if isinstance(m, nn.Conv2d)}

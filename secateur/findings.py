@@ -1,4 +1,4 @@
-"""What `secateur staircase` and `secateur explain` find out; written as JSON, and the only source of their pages.
+"""What `secateur staircase`, `explain` and `premise` find out; written as JSON, and the only source of their pages.
 
 Times are in milliseconds, sizes in bytes; MACs are multiply-accumulates of one image.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Literal
 
 from secateur.results import DeviceFingerprint, Interval, Record
+
+_SIGNIFICANCE = 0.05
 
 
 class StaircasePoint(Record):
@@ -176,3 +178,39 @@ class Explanation(Record):
     num_threads: int
     """Of the products in `storage`."""
     versions: dict[str, str]
+
+
+class TrainedTwin(Record):
+    """A trained network against itself before it was trained."""
+
+    trial: str
+    latency_ratio: Interval
+    """Trained / untrained."""
+    is_noisy: bool
+
+
+class Premise(Record):
+    """Whether a network's latency is a matter of its shape: two one-sided tests (TOST, Schuirmann 1987)."""
+
+    schema_version: Literal[1] = 1
+    twins: tuple[TrainedTwin, ...]
+    tolerance: float
+    """Relative; a mean change within it counts as none."""
+    mean_ratio: Interval
+    """Geometric, over the networks; its interval is the 90 % one, which lies within the tolerance if and only if both
+    tests reject at 5 %."""
+    spread: float
+    """Standard deviation of the logarithm of the ratio from network to network, measurement noise included."""
+    p_value: float
+    """The greater of the two tests'."""
+    device: DeviceFingerprint
+
+    @property
+    def holds(self) -> bool:
+        """Training does not change latency: the two are equivalent."""
+        return self.p_value < _SIGNIFICANCE
+
+    @property
+    def largest_change(self) -> float:
+        """The most that any network's latency changed, relatively: a gate's margin."""
+        return max(abs(twin.latency_ratio.estimate - 1) for twin in self.twins)

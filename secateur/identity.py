@@ -41,6 +41,11 @@ def acting_later(schedule: Schedule, num_epochs: int) -> Iterator[Policy]:
             yield policy
 
 
+def reshaping_later(schedule: Schedule, num_epochs: int) -> list[Policy]:
+    """Return the policies that may change a network's shape after the first minibatch."""
+    return [policy for policy in acting_later(schedule, num_epochs) if policy.entry.kind != "regularizer"]
+
+
 def what_acts_later(schedule: Schedule, num_epochs: int) -> Any:
     """Return what of a schedule can still matter after the first minibatch."""
     if any(acting_later(schedule, num_epochs)):

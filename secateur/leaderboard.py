@@ -20,7 +20,7 @@ class Row:
     record: TrialRecord
     metrics: Mapping[str, float]
     is_feasible: bool
-    """It ended well, every objective is known, every constraint kept."""
+    """It was trained to the end and ended well, every objective is known, every constraint kept."""
     is_on_front: bool
     """Feasible, and no feasible trial is better in one objective and as good in all others."""
 
@@ -72,7 +72,10 @@ def leaderboard(results: StudyResults) -> list[Row]:
     baselines = results.baseline_metrics
     metrics = [metrics_of(record, results.baselines.get(UNPRUNED)) for record in results.trials]
     feasible = [
-        record.is_usable and _cost(m, objectives) is not None and is_feasible(m, constraints, baselines)
+        record.is_usable
+        and record.is_trained
+        and _cost(m, objectives) is not None
+        and is_feasible(m, constraints, baselines)
         for record, m in zip(results.trials, metrics, strict=True)
     ]
     front = pareto_front([m if ok else {} for m, ok in zip(metrics, feasible, strict=True)], objectives)

@@ -277,6 +277,7 @@ class Compressed(Record):
     checkpoint: str
     """Artifact key of the safetensors file."""
     epochs: tuple[EpochResult, ...]
+    is_stopped: Annotated[bool, Field(description="Its training was ended early.")] = False
     top1_before_recalibration: float | None = None
     """Right after thinning; None of a network whose batch normalisation was not recalibrated."""
     validation: Scores
@@ -296,7 +297,7 @@ class Gate(Record):
 
 
 State = Literal["proposed", "compressed", "completed", "noisy", "suspect", "gated", "stopped", "failed"]
-"""proposed -> compressed -> one of the others.
+"""proposed (with a gate, its untrained network and latency are known by its end) -> compressed -> one of the others.
 
 noisy: the latency ratio's interval stayed too wide. suspect: the network predicts one class only. gated: never trained,
 as it cannot win. stopped: its training was ended early, as it cannot win; its top1 is that of the last epoch it had.
@@ -353,12 +354,18 @@ class TrialRecord(Record):
         return self.is_finished and self.state != "failed"
 
     @property
+    def is_trained(self) -> bool:
+        """Its quality is known: its training, if there is any, went to its end."""
+        is_known = (c := self.compressed) is not None and not c.is_stopped
+        return is_known and self.state not in {"proposed", "gated"}
+
+    @property
     def metrics(self) -> dict[str, float]:
-        """Every metric known so far, by name, but for `top1_drop`: see `metrics_of`."""
+        """Every metric known so far, by name (`top1_drop`: see `metrics_of`); none of quality unless trained."""
         values: dict[str, float | None] = {}
         if c := self.compressed:
             values |= {"num_params": c.num_params, "macs": c.macs, "size_bytes": c.size_bytes}
-            values |= c.validation.metrics
+            values |= c.validation.metrics if self.is_trained else {}
         if m := self.latency:
             values |= {"latency_ratio": m.latency_ratio.estimate, "device_latency_ratio": m.device_latency_ratio}
             values |= {"total_latency_ms": m.total_latency_ms.p50, "latency_ms": m.latency_ms}

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
 from torch import nn
 
+from secateur.config import METRICS
+from secateur.datasets import ImageSet
 from secateur.datasets.cache import cache_folder
+from secateur.errors import StudyError
 from secateur.pruning import ScheduleEngine
+from secateur.references import resolve
 from secateur.results import EpochResult, Scores
 from secateur.stopwatch import Stopwatch
 from secateur.thinning import Network
-from secateur.training import Evaluation, TrainingResult
+from secateur.training import Evaluation, TrainedEpoch, TrainingResult
+
+GoesOn = Callable[[Sequence[TrainedEpoch]], bool]
+"""Given the epochs so far, whether there is to be another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +30,8 @@ class Pruned:
 
     identity: str
     """Key under which its result is kept, and found by equal candidates."""
+    untrained_identity: str
+    """The same of the network as it is now: the identity itself, where nothing is retrained."""
     unpruned: str
     """Artifact key of the network it was made from."""
     arch: str
@@ -45,6 +56,29 @@ class Pruned:
             kept=self.engine.kept,
             removed_blocks=self.engine.removed_blocks,
         )
+
+
+def always(epochs: Sequence[TrainedEpoch]) -> bool:  # noqa: ARG001
+    """Let every training go on to its end."""
+    return True
+
+
+def with_own_metrics(evaluation: str | None, scores: Scores, module: nn.Module, images: ImageSet) -> Scores:
+    """Add what a study's own evaluation function says, if it has one.
+
+    Raises:
+        StudyError: It returns something else than numbers by name, or a metric that there is already.
+    """
+    if evaluation is None:
+        return scores
+    others = resolve(evaluation, StudyError)(module.eval(), images)
+    try:
+        scores = Scores(**{**scores.model_dump(), "others": others})
+    except ValidationError as exc:
+        raise StudyError(f"evaluation {evaluation!r}: expected a mapping of names to numbers, got {others!r}.") from exc
+    if taken := sorted(METRICS.keys() & scores.others):
+        raise StudyError(f"evaluation {evaluation!r}: {taken} are metrics already; name yours otherwise.")
+    return scores
 
 
 def scores_of(evaluation: Evaluation) -> Scores:

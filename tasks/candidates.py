@@ -1,4 +1,4 @@
-"""Tasks of the GPU host: compress a trial, test a finalist."""
+"""Tasks of the GPU host: export a trial untrained, compress it, test a finalist."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from prefect.logging import get_run_logger
 
 from secateur.candidate import Workshop
 from secateur.results import TrialRecord
-from secateur.steps.compress import compress, test
+from secateur.steps.compress import compress, export_untrained, test
 from secateur.store import StudyFiles
 from tasks.settings import RETRIED
 
@@ -24,6 +24,15 @@ async def compress_trial(workshop: Workshop, files: StudyFiles, label: str, num_
     elif record.compressed is not None:
         scores = record.compressed.validation
         log.info("trial %s: top1 %.2f, %d parameters", label, scores.top1, record.compressed.num_params)
+    return record
+
+
+@task(task_run_name="export {label}", **RETRIED)
+async def export_trial(workshop: Workshop, files: StudyFiles, label: str, num_threads: int) -> TrialRecord:
+    """Prune and export one trial, untrained."""
+    record = await asyncio.to_thread(export_untrained, workshop, files, label, num_threads)
+    if record.failure is not None:
+        get_run_logger().warning("trial %s failed: %s", label, record.failure.message)
     return record
 
 

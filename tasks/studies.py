@@ -9,6 +9,7 @@ from prefect.logging import get_run_logger
 
 from secateur.config import Study
 from secateur.results import StudyResults, TrialRecord
+from secateur.steps.admission import admit as admit_
 from secateur.steps.open import open_study as open_
 from secateur.steps.propose import observe as observe_
 from secateur.steps.propose import propose as propose_
@@ -37,6 +38,16 @@ async def propose(files: StudyFiles, study: Study, results: StudyResults, count:
 async def observe(files: StudyFiles, study: Study, results: StudyResults) -> None:
     """Let the optimiser know a batch's outcome, and store its state."""
     await asyncio.to_thread(observe_, files, study, results)
+
+
+@task(task_run_name="admit {labels}", **RETRIED)
+async def admit(files: StudyFiles, study: Study, labels: list[str]) -> list[str]:
+    """Return those of the trials, measured untrained, that are worth training; the others end here."""
+    going_on = await asyncio.to_thread(admit_, files, study, labels)
+    for label in labels:
+        if label not in going_on:
+            get_run_logger().info("trial %s cannot win, and is not trained", label)
+    return going_on
 
 
 @task(task_run_name="read {files.name}", **RETRIED)

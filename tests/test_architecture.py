@@ -32,6 +32,7 @@ ISLANDS = {
     "secateur.store": BOTTOM,
     "secateur.report": BOTTOM | {"secateur.leaderboard"},
     "secateur.leaderboard": BOTTOM,
+    "secateur.prospects": BOTTOM | {"secateur.leaderboard"},
 }
 """Each knows only the bottom, and none of the others."""
 

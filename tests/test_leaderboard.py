@@ -97,3 +97,17 @@ def test_single_objective_has_one_winner() -> None:
 def test_before_the_baseline_is_measured_nothing_is_feasible() -> None:
     rows = leaderboard(make_results([make_record(0)], baselines={}))
     assert [(row.is_feasible, row.is_on_front) for row in rows] == [(False, False)]
+
+
+@pytest.mark.parametrize(
+    "objectives", [{"latency_ratio": "minimize"}, {"latency_ratio": "minimize", "top1": "maximize"}]
+)
+def test_what_was_not_trained_to_the_end_is_never_on_the_front(objectives: dict[str, str]) -> None:
+    stopped = make_record(1, top1=99.0, latency_ratio=0.1, state="stopped")
+    assert stopped.compressed is not None
+    stopped = stopped.model_copy(update={"compressed": stopped.compressed.model_copy(update={"is_stopped": True})})
+    trials = [make_record(0, top1=99.0, latency_ratio=0.1, state="gated"), stopped, make_record(2)]
+    rows = leaderboard(make_results(trials, study=make_study(objectives=objectives, constraints=())))
+    assert [row.record.label for row in rows if row.is_on_front] == ["2"]
+    assert [row.record.label for row in rows if row.is_feasible] == ["2"]
+    assert all("top1" not in row.metrics and "latency_ratio" in row.metrics for row in rows if row.record.label != "2")

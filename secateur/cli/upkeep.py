@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from secateur.cli.arguments import DEFAULT_STORE, Json, Set, StoreUrl, Study
+from secateur.cli.options import STORE, Json, Set, StoreUrl, Study
 from secateur.errors import InputError
 
 commands = typer.Typer()
@@ -27,7 +27,7 @@ def champion(
         Path | None, typer.Option("--export", metavar="DIR", help="Write ONNX, OpenVINO IR, safetensors, model card.")
     ] = None,
     overrides: Set = [],  # noqa: B006
-    store: StoreUrl = DEFAULT_STORE,
+    store: StoreUrl = STORE,
     json: Json = False,
 ) -> None:
     """Show the champion of a study; choose, promote, roll back, export. Choosing goes on where it was interrupted."""
@@ -48,7 +48,7 @@ def champion(
 
 
 @commands.command()
-def remeasure(study: Study, store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:
+def remeasure(study: Study, store: StoreUrl = STORE, json: Json = False) -> None:
     """Measure champion and baselines again: has the device, or a model, changed since the last nights?"""
     from secateur.cli.remeasure import remeasure as run
 
@@ -58,7 +58,7 @@ def remeasure(study: Study, store: StoreUrl = DEFAULT_STORE, json: Json = False)
 @commands.command()
 def gc(
     yes: Annotated[bool, typer.Option("--yes", help="Delete it. [default: only show what would be]")] = False,
-    store: StoreUrl = DEFAULT_STORE,
+    store: StoreUrl = STORE,
     json: Json = False,
 ) -> None:
     """Free what no record, champion or other document of a store names any more."""

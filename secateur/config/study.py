@@ -277,6 +277,12 @@ class Study(_Frozen):
     baseline: Baseline = Baseline()
     budget: Budget = Budget()
     champion: ChampionRule = ChampionRule()
+    gate: bool | None = Field(
+        None,
+        description="Measure candidates before they are trained, and do not train those that cannot win; absent: if"
+        " 'secateur premise' found that training does not change latency.",
+    )
+    stop_early: bool = Field(True, description="End the training of candidates that cannot win any more.")
     skip_unprunable: bool = Field(False, description="Leave layers alone that cannot be thinned safely.")
     evaluation: Annotated[str, AfterValidator(_check_python_reference)] | None = Field(
         None, description="python:package.module:function, called as function(model, loader) -> {metric: number}."

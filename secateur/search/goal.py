@@ -90,7 +90,7 @@ class Goal:
 
         Ax would infer them, but wrongly, or not at all, as long as no trial keeps the other bounds.
         """
-        seen = [values for record in records if (values := self._values(record)) is not None]
+        seen = [values for record in records if record.is_trained and (values := self._values(record)) is not None]
         seen = [values for values in seen if all(b.holds(values[b.metric]) for b in self.bounds)] or seen
         bounded = {bound.metric for bound in self.bounds if not self._opposes(bound)}
         reference_point = []
@@ -104,22 +104,30 @@ class Goal:
         return reference_point
 
     def outcome(self, record: TrialRecord) -> Outcome | None:
-        """Return what the model learns from a record; None if a metric is absent or no number, or the trial failed."""
+        """Return what the model learns from a record; None if a metric is absent or no number, or the trial failed.
+
+        Of a gated or stopped candidate it learns what is known, such as latency: Ax fits a model to each metric by
+        itself.
+        """
         values = self._values(record)
         if values is None:
             return None
         errors = {name: _standard_error(name, record) for name in values}
         outcome = {name: mean if (e := errors[name]) is None else (mean, e) for name, mean in values.items()}
         copied = {bound.metric for bound in self.bounds if self._opposes(bound)}
-        return {_ax_name(m): o for m, o in outcome.items()} | {_copy_name(m): outcome[m] for m in copied}
+        return {_ax_name(m): o for m, o in outcome.items()} | {
+            _copy_name(m): outcome[m] for m in copied & outcome.keys()
+        }
 
     def _values(self, record: TrialRecord) -> dict[str, float] | None:
-        """Return the metrics of objectives and bounds."""
+        """Return the metrics of objectives and bounds; of a network not trained to the end, those that are known."""
         metrics = with_top1_drop(record.metrics, self.unpruned)
         needed = dict.fromkeys([*self.objectives, *(bound.metric for bound in self.bounds)])
+        if not record.is_trained:
+            needed = {name: None for name in needed if name in metrics}
         values = {name: metrics.get(name, math.nan) for name in needed}
         numbers = [*values.values(), *(_standard_error(name, record) or 0.0 for name in needed)]
-        return values if record.is_usable and all(map(math.isfinite, numbers)) else None
+        return values if values and record.is_usable and all(map(math.isfinite, numbers)) else None
 
     def _opposes(self, bound: Bound) -> bool:
         return bound.metric in self.objectives and bound.operator != _HELPFUL[self.objectives[bound.metric]]

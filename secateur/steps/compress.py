@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from secateur.benchmark import energy_ledger
 from secateur.candidate import Workshop
+from secateur.config import Study
 from secateur.errors import ExportError, StudyError, ThinningError, TrainingError
-from secateur.results import UNPRUNED, Failure, TrialRecord
-from secateur.steps.record import now, versions
+from secateur.prospects import Prospects
+from secateur.results import BASELINES, UNPRUNED, Failure, TrialRecord
+from secateur.retraining import GoesOn, always
+from secateur.steps.admission import shift_of
+from secateur.steps.record import now, spent, versions
 from secateur.store import StudyFiles
 from secateur.turns import working
 
@@ -35,30 +41,69 @@ def compress(workshop: Workshop, files: StudyFiles, label: str, num_threads: int
     record = files.read_record(label)
     if record.state != "proposed":
         return record
+
+    def make() -> dict[str, Any]:
+        if label == UNPRUNED:
+            compressed, is_reused = workshop.make_unpruned()
+        else:
+            goes_on = _goes_on(workshop.study, files, record)
+            compressed, is_reused = workshop.make_candidate(unpruned_checkpoint(files), record.parameters, goes_on)
+        return {"state": "compressed", "compressed": compressed, "is_reused": is_reused}
+
+    return _made(files, record, make, num_threads)
+
+
+@working()
+def export_untrained(workshop: Workshop, files: StudyFiles, label: str, num_threads: int) -> TrialRecord:
+    """Prune and export a proposed trial, so that it can be measured before it is trained, and write its record.
+
+    An equal candidate that was trained before is taken as it is: the trial is compressed then. Arguments and errors as
+    `compress`.
+    """
+    record = files.read_record(label)
+    if record.state != "proposed" or record.compressed is not None:
+        return record
+
+    def make() -> dict[str, Any]:
+        pruned = workshop.prune(unpruned_checkpoint(files), record.parameters)
+        if (trained := workshop.earlier(pruned.identity)) is not None:
+            return {"state": "compressed", "compressed": trained, "is_reused": True}
+        return {"compressed": workshop.untrained(pruned)}
+
+    return _made(files, record, make, num_threads)
+
+
+def _made(files: StudyFiles, record: TrialRecord, make: Callable[[], dict[str, Any]], num_threads: int) -> TrialRecord:
+    """Write down what `make` makes of a trial: fields of its record."""
     torch.set_num_threads(num_threads)
     started = time.perf_counter()
     try:
         with energy_ledger().account() as energy:
-            if label == UNPRUNED:
-                compressed, is_reused = workshop.make_unpruned()
-            else:
-                compressed, is_reused = workshop.make_candidate(unpruned_checkpoint(files), record.parameters)
+            changes = make()
     except (ThinningError, TrainingError, ExportError) as exc:
         failure = Failure(phase="compress", type=type(exc).__name__, message=str(exc))
-        record = record.model_copy(update={"state": "failed", "failure": failure, "finished_at": now()})
+        changes = {"state": "failed", "compressed": None, "failure": failure, "finished_at": now()}
     else:
-        record = record.model_copy(
-            update={
-                "state": "compressed",
-                "compressed": compressed,
-                "is_reused": is_reused,
-                "seconds": {**record.seconds, "compress": time.perf_counter() - started},
-                "energy_j": {**record.energy_j, **energy.under("compress")},
-                "versions": {**record.versions, **versions()},
-            }
-        )
+        changes |= {
+            "seconds": spent(record, "compress", time.perf_counter() - started),
+            "energy_j": {**record.energy_j, **energy.under("compress")},
+            "versions": {**record.versions, **versions()},
+        }
+    record = record.model_copy(update=changes)
     files.write_record(record)
     return record
+
+
+def _goes_on(study: Study, files: StudyFiles, record: TrialRecord) -> GoesOn:
+    """Return what ends a candidate's training, as far as the other trials tell by now.
+
+    Baselines, replicates and audits are there to be known: nothing ends theirs.
+    """
+    is_audit = record.gate is not None and record.gate.is_audit
+    if not study.stop_early or record.label in BASELINES or record.replicate_of is not None or is_audit:
+        return always
+    prospects = Prospects.of(files.results(), study.training.epochs, shift_of(files.read_premise()))
+    return lambda epochs: not epochs or prospects.goes_on(record, epochs[-1].top1, len(epochs))
 
 
 def unpruned_checkpoint(files: StudyFiles) -> str:

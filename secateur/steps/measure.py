@@ -13,7 +13,7 @@ from secateur.benchmark import Measured
 from secateur.config import DeviceProfile
 from secateur.errors import NotFoundError, StudyError
 from secateur.results import UNPRUNED, Compressed, DeviceFingerprint, LatencyReport, TrialRecord
-from secateur.steps.record import measured, not_measured
+from secateur.steps.record import measured, measured_untrained, not_measured
 from secateur.store import Store, StudyFiles, get_json, put_json
 
 _IDENTITY_VERSION = 1
@@ -23,6 +23,8 @@ _IDENTITY_VERSION = 1
 def measure(files: StudyFiles, profile: DeviceProfile, labels: Sequence[str], *, seed: int) -> list[TrialRecord]:
     """Time compressed trials (or baselines), together, paired with the unpruned network; write their records.
 
+    Proposed trials whose untrained network is known are timed likewise, and stay proposed.
+
     An architecture that was measured on this device before is not measured again. A network that the device cannot run
     fails its own trial alone.
 
@@ -31,7 +33,7 @@ def measure(files: StudyFiles, profile: DeviceProfile, labels: Sequence[str], *,
         MeasurementError: The runner failed, or cannot measure the unpruned network.
         StoreError: The store could not read or write.
     """
-    records = {label: record for label in labels if (record := files.read_record(label)).state == "compressed"}
+    records = {label: record for label in labels if _is_to_be_measured(record := files.read_record(label))}
     if not records:
         return []
     started = time.perf_counter()
@@ -44,16 +46,21 @@ def measure(files: StudyFiles, profile: DeviceProfile, labels: Sequence[str], *,
     seconds = (time.perf_counter() - started) / len(records)
     shares = {phase: joules / len(records) for phase, joules in energy.under("measure").items()}
     records = {k: r.model_copy(update={"energy_j": {**r.energy_j, **shares}}) for k, r in records.items()}
-    finished = [_finished(record, reports[networks[label].architecture], seconds) for label, record in records.items()]
-    for record in finished:
+    done = [_measured(record, reports[networks[label].architecture], seconds) for label, record in records.items()]
+    for record in done:
         files.write_record(record)
-    return finished
+    return done
 
 
-def _finished(record: TrialRecord, outcome: Measured, seconds: float) -> TrialRecord:
-    if isinstance(outcome, LatencyReport):
-        return measured(record, outcome, seconds)
-    return not_measured(record, outcome, seconds)
+def _is_to_be_measured(record: TrialRecord) -> bool:
+    is_untrained = record.state == "proposed" and record.compressed is not None and record.latency is None
+    return is_untrained or record.state == "compressed"
+
+
+def _measured(record: TrialRecord, outcome: Measured, seconds: float) -> TrialRecord:
+    if not isinstance(outcome, LatencyReport):
+        return not_measured(record, outcome, seconds)
+    return (measured if record.state == "compressed" else measured_untrained)(record, outcome, seconds)
 
 
 def _measure_architectures(

@@ -38,19 +38,34 @@ def proposed(
 
 def measured(record: TrialRecord, latency: LatencyReport, seconds: float) -> TrialRecord:
     """Return a compressed trial's record, completed by its measurement, which took `seconds`."""
-    assert record.compressed is not None
-    state: State = "noisy" if latency.is_noisy else "completed"
-    if record.compressed.validation.num_predicted_classes == 1:
-        state = "suspect"
     return record.model_copy(
         update={
-            "state": state,
+            "state": _final_state(record, latency),
             "latency": latency,
-            "seconds": {**record.seconds, "measure": seconds},
+            "seconds": spent(record, "measure", seconds),
             "versions": {**record.versions, **versions()},
             "finished_at": now(),
         }
     )
+
+
+def _final_state(record: TrialRecord, latency: LatencyReport) -> State:
+    assert record.compressed is not None
+    if record.compressed.is_stopped:
+        return "stopped"
+    if record.compressed.validation.num_predicted_classes == 1:
+        return "suspect"
+    return "noisy" if latency.is_noisy else "completed"
+
+
+def measured_untrained(record: TrialRecord, latency: LatencyReport, seconds: float) -> TrialRecord:
+    """Return the record of a trial that is still to be trained, with its measurement, which took `seconds`."""
+    return record.model_copy(update={"latency": latency, "seconds": spent(record, "measure", seconds)})
+
+
+def spent(record: TrialRecord, phase: str, seconds: float) -> dict[str, float]:
+    """Return the seconds spent for a trial by phase, with those that were just spent."""
+    return {**record.seconds, phase: record.seconds.get(phase, 0.0) + seconds}
 
 
 def not_measured(record: TrialRecord, error: SecateurError, seconds: float) -> TrialRecord:
@@ -58,8 +73,9 @@ def not_measured(record: TrialRecord, error: SecateurError, seconds: float) -> T
     return record.model_copy(
         update={
             "state": "failed",
+            "compressed": record.compressed if record.state == "compressed" else None,  # untrained, it is of no use
             "failure": Failure(phase="measure", type=type(error).__name__, message=str(error)),
-            "seconds": {**record.seconds, "measure": seconds},
+            "seconds": spent(record, "measure", seconds),
             "versions": {**record.versions, **versions()},
             "finished_at": now(),
         }

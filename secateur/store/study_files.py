@@ -8,6 +8,7 @@
     studies/<name>/lease.json               who runs it: see `secateur.store.lease`
     studies/<name>/baselines/<label>.json   records of the networks it is compared to
     studies/<name>/trials/<index>.json      records of its trials
+    studies/<name>/premise.json             whether latency is a matter of shape here
     studies/<name>/report/
     studies/<name>/contests/<number>.json   who competed to be champion, and who won
     studies/<name>/contenders/<label>.json  records of trials retrained for that: 12-1 is trial 12's first
@@ -27,6 +28,7 @@ from pydantic import ValidationError
 
 from secateur.championship import Alias, Contest, Examination, Night
 from secateur.errors import InputError, NotFoundError, StoreError
+from secateur.findings import Premise
 from secateur.results import BASELINES, Record, StudyResults, TrialRecord
 from secateur.store.json_documents import get_json, put_json
 from secateur.store.protocol import Store
@@ -126,6 +128,25 @@ class StudyFiles:
     def write_optimiser(self, state: dict[str, Any]) -> None:
         """Keep the optimiser's state."""
         put_json(self.store, f"{self._root}/ax.json", state)
+
+    def read_premise(self) -> Premise | None:
+        """Return whether latency is a matter of shape here; None: nobody looked.
+
+        Raises:
+            StoreError: The document is not what it should be.
+        """
+        document = self._read_json("premise.json")
+        try:
+            return None if document is None else Premise.model_validate(document)
+        except ValidationError as exc:
+            raise StoreError(
+                f"{self.store.url}: '{self._root}/premise.json' is not what it should be: {exc.errors()[0]['msg']}."
+                f" Delete it, and say 'secateur premise {self.name}'."
+            ) from None
+
+    def write_premise(self, premise: Premise) -> None:
+        """Keep what was found out about latency and shape."""
+        put_json(self.store, f"{self._root}/premise.json", premise.model_dump(mode="json"))
 
     def read_control(self) -> Control:
         """Return what somebody wants of the sweep."""

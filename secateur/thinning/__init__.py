@@ -9,6 +9,7 @@ from secateur.models.network_file import (
     save_network,
     unpruned,
 )
+from secateur.thinning.architectures import channel_spaces, num_filters
 from secateur.thinning.blocks import (
     choose_blocks,
     find_residual_blocks,
@@ -25,10 +26,12 @@ __all__ = [
     "Network",
     "Thinned",
     "all_filters",
+    "channel_spaces",
     "choose_blocks",
     "count_macs",
     "count_params",
     "find_residual_blocks",
+    "num_filters",
     "rebuild",
     "remove_blocks",
     "replace_by_identity",

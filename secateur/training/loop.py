@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -42,6 +42,7 @@ def train(
     normalize: Normalization,
     teacher: nn.Module | None = None,
     checkpoint: Path | None = None,
+    goes_on: Callable[[Sequence[TrainedEpoch]], bool] = lambda epochs: True,  # noqa: ARG005
 ) -> TrainingResult:
     """Train `model` in place with SGD, and evaluate it after every epoch.
 
@@ -58,6 +59,8 @@ def train(
         normalize: What the network was, or is to be, trained with.
         teacher: Whose logits are imitated, with `settings.distillation_weight`; put into eval mode.
         checkpoint: A file, written after every epoch, from which an earlier call with the same arguments goes on.
+        goes_on: Asked before every epoch, given those so far: whether there is to be another. If not, training ends
+            there, and what it led to has fewer epochs; a later call can go on from the checkpoint.
 
     Raises:
         InputError: There is a teacher but no `distillation_weight`, or the other way round; or the checkpoint belongs
@@ -87,6 +90,7 @@ def train(
         callbacks=callbacks,
         settings=settings,
         checkpoint=checkpoint,
+        goes_on=goes_on,
     )
     try:
         with (
@@ -112,6 +116,7 @@ class _Trainer:
     callbacks: Callbacks
     settings: TrainingSettings
     checkpoint: Path | None
+    goes_on: Callable[[Sequence[TrainedEpoch]], bool]
     epochs: list[TrainedEpoch] = field(default_factory=list)
     validation: Evaluation | None = None
 
@@ -123,8 +128,8 @@ class _Trainer:
         self.callbacks.on_training_begin(self.optimizer)
         if self.checkpoint is not None and (state := read_checkpoint(self.checkpoint)) is not None:
             self._load_state_dict(state, self.checkpoint)
-        for epoch in range(len(self.epochs), self.settings.epochs):
-            self._train_epoch(epoch)
+        while len(self.epochs) < self.settings.epochs and self.goes_on(self.epochs):
+            self._train_epoch(len(self.epochs))
             if self.checkpoint is not None:
                 write_checkpoint(self.checkpoint, self._state_dict())
         if self.average is not None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from secateur.results import StudyResults, TrialRecord
-from secateur.store import StudyFiles, open_store
+from secateur.store import StudyFiles, get_json, open_store
 from tests.flows.processes import left_in
 from tests.flows.tiny import write_study
 from tests.runs import Ended, Runs
@@ -46,7 +46,16 @@ class Reference:
 
 @pytest.fixture(scope="module")
 def reference(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    folder = _begin(tmp_path_factory.mktemp("reference"))
+    return _undisturbed(runs, _begin(tmp_path_factory.mktemp("reference")))
+
+
+@pytest.fixture(scope="module")
+def gated(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """Its trials are exported, measured and judged before they are trained."""
+    return _undisturbed(runs, _begin(tmp_path_factory.mktemp("gated"), gate=True))
+
+
+def _undisturbed(runs: Runs, folder: Path) -> Reference:
     ended = runs.run(folder, *SWEEP)
     assert ended.code == 0, ended.err
     assert (ended.trained, ended.measured) == (NUM_NETWORKS, NUM_NETWORKS)
@@ -77,12 +86,25 @@ def test_a_sweep_that_is_killed_and_finds_no_space_gets_there(runs: Runs, refere
     _finish_and_check(runs, folder, reference)
 
 
+def test_a_gated_sweep_that_is_killed_after_measuring_gets_there(runs: Runs, gated: Reference, tmp_path: Path) -> None:
+    folder = _begin(tmp_path, gate=True)
+    _, before_training, _ = [i for i, event in enumerate(gated.events) if event == "after dispatch measure"]
+    _run_and_check(runs, folder, kill_at=before_training + 1)  # or near it: a lease is renewed now and then
+    assert not any(trial.is_finished for trial in _files(folder).trials())
+    _finish_and_check(runs, folder, gated)
+    assert all(trial.gate is not None and trial.gate.can_win for trial in _files(folder).trials())
+
+
 @pytest.mark.slow
-def test_a_sweep_can_be_killed_at_every_event(runs: Runs, reference: Reference, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["reference", "gated"])
+def test_a_sweep_can_be_killed_at_every_event(
+    runs: Runs, kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    reference: Reference = request.getfixturevalue(kind)
     # Between an event "after" and the next "before" the store does not change: one of the two is enough.
     befores = [i for i, event in enumerate(reference.events, start=1) if event.startswith("before")]
     for number in (*befores, len(reference.events)):
-        folder = _begin(tmp_path / str(number))
+        folder = _begin(tmp_path / str(number), gate=kind == "gated")
         _run_and_check(runs, folder, kill_at=number)
         _finish_and_check(runs, folder, reference)
 
@@ -150,9 +172,9 @@ def _finish_and_check(runs: Runs, folder: Path, reference: Reference) -> None:
     assert {path.name for path in report.iterdir()} == {"report.html", "report.md", "pareto.png"}
 
 
-def _begin(folder: Path) -> Path:
+def _begin(folder: Path, *, gate: bool = False) -> Path:
     folder.mkdir(exist_ok=True)
-    write_study(folder, {"budget.trials": NUM_TRIALS})
+    write_study(folder, {"budget.trials": NUM_TRIALS, "gate": gate})
     return folder
 
 
@@ -169,8 +191,9 @@ def _look(folder: Path) -> Snapshot:
     if not files.exists():
         return Snapshot({}, 0, 0)
     finished = {r.label: r.model_dump(exclude={"test"}) for r in _records(files.results()) if r.is_finished}
-    num_trained, num_measured = (len(files.store.list(f"cache/{kind}/")) for kind in ("compressed", "latency"))
-    return Snapshot(finished, num_trained, num_measured)
+    networks = [get_json(files.store, key) for key in files.store.list("cache/compressed/")]
+    num_trained = sum(network["epochs"][-1]["epoch"] >= 0 for network in networks)
+    return Snapshot(finished, num_trained, num_measured=len(files.store.list("cache/latency/")))
 
 
 def _written(store: Path) -> dict[Path, int]:

@@ -140,3 +140,18 @@ def test_classes_and_calibration_may_be_bounded() -> None:
     assert [outcome[f"m_{bound.metric}"] for bound in goal.bounds] == [75.0, 96.0, 4.0]
     assert [bound.holds(record.metrics[bound.metric]) for bound in goal.bounds] == [False, True, True]
     assert goal.outcome(make_record()) is None  # of an older record nobody knows
+
+
+@pytest.mark.parametrize("state", ["gated", "stopped"])
+def test_of_what_was_not_trained_to_the_end_only_what_is_known_is_told(state: Any) -> None:
+    record = make_record(state=state, top1=30.0, latency_ratio=0.5, num_params=10)
+    if state == "stopped":
+        record = record.model_copy(update={"compressed": make_compressed(30.0, num_params=10, is_stopped=True)})
+    goal = make_goal(BOTH, "top1_drop <= 1.0", "macs <= 1e9")
+    outcome = goal.outcome(record)
+    assert outcome is not None
+    assert outcome.keys() == {"m_latency_ratio", "m_macs"}
+    assert outcome["m_latency_ratio"] == (0.5, pytest.approx(0.5 * 0.004 / 1.96))
+    assert make_goal({"top1": "maximize"}).outcome(record) is None
+    worse = make_record(top1=80.0, latency_ratio=0.9)
+    assert goal.ax_constraints([record, worse]) == goal.ax_constraints([worse])  # nor is it anybody's worst

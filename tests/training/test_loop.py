@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +17,11 @@ from secateur.config import Dataset
 from secateur.datasets import Splits, load_splits
 from secateur.errors import StudyCancelledError, TrainingError
 from secateur.models import create_model
+from secateur.retraining import GoesOn, always
 from secateur.training import (
     Evaluation,
     NoCallbacks,
+    TrainedEpoch,
     TrainingResult,
     TrainingSettings,
     evaluate,
@@ -38,7 +41,13 @@ def settings(**others: Any) -> TrainingSettings:
 
 
 def run(
-    model: nn.Module, callbacks: NoCallbacks | None = None, *, num_images: int = 40, **others: Any
+    model: nn.Module,
+    callbacks: NoCallbacks | None = None,
+    *,
+    num_images: int = 40,
+    checkpoint: Path | None = None,
+    goes_on: GoesOn = always,
+    **others: Any,
 ) -> TrainingResult:
     return train(
         model,
@@ -47,6 +56,8 @@ def run(
         settings(**others),
         callbacks or NoCallbacks(),
         normalize=Unchanged(),
+        checkpoint=checkpoint,
+        goes_on=goes_on,
     )
 
 
@@ -303,3 +314,30 @@ def test_a_gpu_learns_digits_too(digits: Splits) -> None:
         small_network(), digits.train, digits.validation, device_settings, NoCallbacks(), normalize=digits.normalize
     )
     assert result.validation.top1 > 90
+
+
+def test_training_ends_when_somebody_says_so() -> None:
+    asked: list[int] = []
+
+    def goes_on(epochs: Sequence[TrainedEpoch]) -> bool:
+        asked.append(len(epochs))
+        return len(epochs) < 2
+
+    model, whole = small_network(), small_network()
+    result = run(model, epochs=5, goes_on=goes_on)
+    assert asked == [0, 1, 2]
+    assert [epoch.epoch for epoch in result.epochs] == [0, 1]
+    assert result.validation.top1 == result.epochs[-1].top1
+    assert run(whole, epochs=2).epochs[1].training_loss == result.epochs[1].training_loss
+
+
+def test_a_training_that_was_ended_can_be_continued(tmp_path: Path) -> None:
+    path, whole, model = tmp_path / "state.safetensors", small_network(), small_network()
+    run(whole, epochs=3)
+    run(model, epochs=3, checkpoint=path, goes_on=lambda epochs: len(epochs) < 1)
+    model = small_network()
+    result = run(model, epochs=3, checkpoint=path)
+    assert len(result.epochs) == 3
+    assert all(torch.equal(model.state_dict()[name], weight) for name, weight in whole.state_dict().items())
+    again = run(small_network(), epochs=3, checkpoint=path, goes_on=lambda epochs: False)
+    assert again.epochs == result.epochs
