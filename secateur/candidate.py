@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,14 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from secateur.config import METRICS, Choice, ParameterValue, Study, Training, unseen_validation
+from secateur.config import METRICS, ParameterValue, Study, Training, unseen_validation
 from secateur.config.located import Located
 from secateur.datasets import ImageSet, Splits, data_identity, shared_splits
-from secateur.errors import NotFoundError, ScheduleError, StudyError
+from secateur.errors import NotFoundError, StudyError
 from secateur.export import architecture_signature, export_onnx
 from secateur.identity import digest_of, digest_of_state, digest_of_tensor, what_acts_later
 from secateur.models import create_model, load_weights
+from secateur.parameters import of_schedule, parameter_problems, training_with, with_counts_as_values
 from secateur.pruning import ScheduleEngine
 from secateur.references import resolve
 from secateur.results import Compressed, EpochResult, KeptFilters, Scores, TestScores
@@ -74,14 +75,8 @@ def check_study(study: Study) -> Study:
         InputError: With every problem found at the first step that has some.
     """
     schedule = schedule_of(study)
-    problems = []
-    for name, parameter in study.search.parameters.items():
-        bounds = parameter.values if isinstance(parameter, Choice) else (parameter.min, parameter.max)
-        for value in bounds:
-            try:
-                schedule.with_parameters({name: value})
-            except ScheduleError as exc:
-                problems += [f"search.parameters: {problem}" for problem in exc.problems]
+    study = with_counts_as_values(study, schedule)
+    problems = [*parameter_problems(study, schedule)]
     if study.training.lr_curve != "schedule" and (rates := schedule.of_kind("lr_scheduler")):
         problems.append(
             f"training.lr_curve: {study.training.lr_curve!r} sets learning rates, and so does the schedule"
@@ -111,6 +106,13 @@ class Workshop:
     store: Store
     gate: Callable[[bytes], None] = lambda content: None  # noqa: ARG005
     """Raises an ExportError at an ONNX file that is of no use."""
+    training_seed: int | None = None
+    """By default the study's."""
+
+    def for_trial(self, parameters: Mapping[str, ParameterValue], seed: int) -> Workshop:
+        """Return the workshop in which one trial is made: with its own training settings, and seed of training."""
+        training = training_with(self.study.training, parameters)
+        return replace(self, study=self.study.model_copy(update={"training": training}), training_seed=seed)
 
     @cached_property
     def splits(self) -> Splits:
@@ -167,7 +169,8 @@ class Workshop:
 
         Args:
             unpruned_key: Artifact key of the unpruned network's checkpoint.
-            parameters: Values of fields of the schedule; empty: the schedule as it stands, "off the shelf".
+            parameters: Values of fields of the schedule; empty: the schedule as it stands, "off the shelf". Settings
+                of training among them are those of `for_trial`.
 
         Returns:
             The network, and whether an earlier, equal one was taken.
@@ -184,7 +187,11 @@ class Workshop:
 
     def prune(self, unpruned_key: str, parameters: Mapping[str, ParameterValue]) -> Pruned:
         """Make a candidate up to where its retraining begins; see `make_candidate`."""
-        training, watch, schedule = self.study.training, Stopwatch(), self.schedule.with_parameters(parameters)
+        training, watch, schedule = (
+            self.study.training,
+            Stopwatch(),
+            self.schedule.with_parameters(of_schedule(parameters)),
+        )
         with watch.phase("prune"), _TRACING:
             dense = rebuild(get_object(self.store, unpruned_key))
             engine = ScheduleEngine(
@@ -283,7 +290,7 @@ class Workshop:
             distillation_weight=training.distillation_weight if training.distillation else 0.0,
             max_shift=4 if training.augment else 0,
             flip=training.augment and self.splits.is_flippable,
-            seed=self.study.search.seed,
+            seed=self.study.search.seed if self.training_seed is None else self.training_seed,
             device=self.device,
             precision=training.precision or fastest_precision(self.device),
         )

@@ -40,7 +40,7 @@ LAYERS = (
     {"secateur.methods", "secateur.models", "secateur.datasets"},
     {"secateur.schedule"},
     {"secateur.thinning"},
-    {"secateur.pruning", "secateur.training", "secateur.identity"},
+    {"secateur.pruning", "secateur.training", "secateur.identity", "secateur.parameters"},
     {"secateur.retraining", "secateur.candidate"},
     {"secateur.steps", "secateur.preflight", "secateur.analysis"},
     {"secateur.cli"},

@@ -9,7 +9,7 @@ import torch
 from secateur.benchmark import energy_ledger
 from secateur.candidate import Workshop
 from secateur.errors import ExportError, StudyError, ThinningError, TrainingError
-from secateur.results import UNPRUNED, Failure, TrialRecord
+from secateur.results import BASELINES, UNPRUNED, Compressed, Failure, TrialRecord
 from secateur.steps.record import now, versions
 from secateur.store import StudyFiles
 from secateur.turns import working
@@ -37,6 +37,7 @@ def compress(workshop: Workshop, files: StudyFiles, label: str, num_threads: int
         return record
     torch.set_num_threads(num_threads)
     started = time.perf_counter()
+    workshop = workshop.for_trial(record.parameters, record.seed)
     try:
         with energy_ledger().account() as energy:
             if label == UNPRUNED:
@@ -52,6 +53,7 @@ def compress(workshop: Workshop, files: StudyFiles, label: str, num_threads: int
                 "state": "compressed",
                 "compressed": compressed,
                 "is_reused": is_reused,
+                "same_as": record.same_as or (_earlier_trial(files, record, compressed) if is_reused else None),
                 "seconds": {**record.seconds, "compress": time.perf_counter() - started},
                 "energy_j": {**record.energy_j, **energy.under("compress")},
                 "versions": {**record.versions, **versions()},
@@ -59,6 +61,14 @@ def compress(workshop: Workshop, files: StudyFiles, label: str, num_threads: int
         )
     files.write_record(record)
     return record
+
+
+def _earlier_trial(files: StudyFiles, record: TrialRecord, compressed: Compressed) -> str | None:
+    """Return the first trial of which this network was made; None if it was another study, or a baseline."""
+    if record.label in BASELINES:
+        return None
+    trials = (trial for trial in files.trials() if trial.index < record.index)
+    return next((trial.label for trial in trials if trial.compressed == compressed), None)
 
 
 def unpruned_checkpoint(files: StudyFiles) -> str:

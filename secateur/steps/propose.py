@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 
+from secateur import progress
 from secateur.candidate import schedule_of
-from secateur.config import ParameterValue, Study
+from secateur.config import Study
+from secateur.parameters import base_values, footprints_of
 from secateur.results import StudyResults, TrialRecord
 from secateur.search.proposer import propose as choose
 from secateur.search.proposer import snapshot
@@ -19,15 +21,20 @@ def propose(files: StudyFiles, study: Study, results: StudyResults, count: int) 
     """Choose up to `count` trials; store the optimiser's state first, then their records.
 
     Returns:
-        As many as asked for; fewer only where a grid ends.
+        As many as asked for; fewer only where a grid ends, or no network of the space is new.
 
     Raises:
         SearchError: A constraint refers to what is not known of a baseline, or Ax is not installed.
     """
-    started = time.perf_counter()
-    proposal = choose(study, _base_values(study), results.trials, results.baseline_metrics, count)
+    started, schedule = time.perf_counter(), schedule_of(study)
+    identify = footprints_of(study, schedule)
+    baselines = results.baseline_metrics
+    proposal = choose(study, base_values(study, schedule), results.trials, baselines, count, identify)
     if proposal.optimiser_state is not None:
         files.write_optimiser(proposal.optimiser_state)
+    if len(proposal.points) < count:
+        num_trials = len(results.trials) + len(proposal.points)
+        progress.message(f"{study.name}: {num_trials} trials hold every network that was found in the search space.")
     seconds = (time.perf_counter() - started) / max(len(proposal.points), 1)
     records = [
         proposed(
@@ -35,8 +42,14 @@ def propose(files: StudyFiles, study: Study, results: StudyResults, count: int) 
             str(point.index),
             method=point.method,
             parameters=dict(point.parameters),
-            seed=study.search.seed,
+            seed=point.seed,
             seconds=seconds,
+        ).model_copy(
+            update={
+                "num_repeats": point.num_repeats,
+                "replicate_of": point.replicate_of,
+                "remark": point.remark,
+            }
         )
         for point in proposal.points
     ]
@@ -48,11 +61,7 @@ def propose(files: StudyFiles, study: Study, results: StudyResults, count: int) 
 @working()
 def observe(files: StudyFiles, study: Study, results: StudyResults) -> None:
     """Store what the optimiser knows after a batch; the records alone are enough to go on from."""
-    state = snapshot(study, _base_values(study), results.trials, results.baseline_metrics)
+    values = base_values(study, schedule_of(study))
+    state = snapshot(study, values, results.trials, results.baseline_metrics)
     if state is not None:
         files.write_optimiser(state)
-
-
-def _base_values(study: Study) -> dict[str, ParameterValue]:
-    schedule = schedule_of(study)
-    return {name: schedule.base_value(name) for name in study.search.parameters}
