@@ -98,6 +98,30 @@ def parameter_problems(study: Study, schedule: Schedule) -> Iterator[str]:
                     )
 
 
+def own_point(study: Study, schedule: Schedule, values: Mapping[str, ParameterValue]) -> dict[str, ParameterValue]:
+    """Complete some values to a point, with what is fixed and with what the study itself says.
+
+    The values need not lie in the space that is searched; the schedule, or training, must take them.
+
+    Raises:
+        StudyError: The study does not search such a parameter, or it cannot have that value.
+    """
+    wanted = study.search.parameters
+    if unknown := [name for name in values if name not in wanted]:
+        raise StudyError(
+            *(f"{name!r} is no parameter of {study.name!r}.{did_you_mean(name, wanted)}" for name in unknown)
+        )
+    as_fixed: dict[str, Parameter] = {name: Fixed(value=value) for name, value in values.items()}
+    fixed = study.model_copy(update={"search": study.search.model_copy(update={"parameters": as_fixed})})
+    if problems := list(parameter_problems(fixed, schedule)):
+        raise StudyError(*problems)
+    always = {name: parameter.value for name, parameter in wanted.items() if isinstance(parameter, Fixed)}
+    point = {**base_values(study, schedule), **always, **values}
+    if unset := [name for name, value in point.items() if value is None]:
+        raise StudyError(f"the study itself has no value of {' and '.join(map(repr, unset))}: give one.")
+    return {name: value for name, value in point.items() if value is not None}
+
+
 def with_counts_as_values(study: Study, schedule: Schedule) -> Study:
     """Return the study with every parameter's `counts` replaced by the sparsities that leave so many filters.
 

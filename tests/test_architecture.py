@@ -42,7 +42,7 @@ LAYERS = (
     {"secateur.thinning"},
     {"secateur.pruning", "secateur.training", "secateur.identity", "secateur.parameters"},
     {"secateur.retraining", "secateur.candidate"},
-    {"secateur.steps", "secateur.preflight", "secateur.analysis"},
+    {"secateur.steps", "secateur.preflight", "secateur.analysis", "secateur.wandb_sweep"},
     {"secateur.cli"},
 )
 """From the bottom up; a module imports from its own layer's packages and from those below."""

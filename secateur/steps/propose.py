@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from secateur import progress
 from secateur.candidate import schedule_of
-from secateur.config import Study
-from secateur.parameters import base_values, footprints_of
+from secateur.config import ParameterValue, Study
+from secateur.errors import StudyError
+from secateur.parameters import base_values, footprints_of, own_point
 from secateur.results import StudyResults, TrialRecord
 from secateur.search.proposer import propose as choose
 from secateur.search.proposer import snapshot
+from secateur.search.repeats import KnownNetworks
 from secateur.steps.record import proposed
 from secateur.store import StudyFiles
 from secateur.turns import working
@@ -53,9 +56,39 @@ def propose(files: StudyFiles, study: Study, results: StudyResults, count: int) 
         )
         for point in proposal.points
     ]
-    for record in records:
-        files.write_record(record)
-    return records
+    return [_kept(files, record) for record in records]
+
+
+def _kept(files: StudyFiles, record: TrialRecord) -> TrialRecord:
+    """Write a new trial down, under the next number that is free: a person may have queued a candidate meanwhile."""
+    while not files.create_record(record):
+        earlier = files.read_record(record.label)
+        if (earlier.method, earlier.parameters) == (record.method, record.parameters):
+            return earlier  # an attempt before this one has written it
+        record = record.model_copy(update={"label": str(record.index + 1)})
+    return record
+
+
+@working()
+def queue(files: StudyFiles, study: Study, values: Mapping[str, ParameterValue]) -> TrialRecord:
+    """Write down a candidate of a person's own, for the study's sweep to run next.
+
+    Args:
+        files: Of the study.
+        study: As it was begun.
+        values: Some of its parameters; the others are as the study itself says.
+
+    Raises:
+        StudyError: A name or a value is wrong, or the network is that of an earlier trial.
+    """
+    schedule = schedule_of(study)
+    parameters = own_point(study, schedule, values)
+    known = KnownNetworks(footprints_of(study, schedule), trials := files.trials())
+    if (label := known.label_of(parameters)) is not None:
+        raise StudyError(f"trial {label} of {study.name!r} has this network already: 'secateur status {study.name}'.")
+    number = max((trial.index for trial in trials), default=-1) + 1
+    record = proposed(study.name, str(number), method="manual", parameters=parameters, seed=study.search.seed)
+    return _kept(files, record.model_copy(update={"remark": "Queued by a person: secateur try."}))
 
 
 @working()
