@@ -20,7 +20,7 @@ from secateur.errors import NotFoundError, StudyError
 from secateur.export import architecture_signature, export_onnx
 from secateur.identity import digest_of, digest_of_state, digest_of_tensor, what_acts_later
 from secateur.models import create_model, load_weights
-from secateur.parameters import of_schedule, parameter_problems, training_with, with_counts_as_values
+from secateur.parameters import check_blocks, of_schedule, parameter_problems, training_with, with_counts_as_values
 from secateur.pruning import ScheduleEngine
 from secateur.references import resolve
 from secateur.results import Compressed, EpochResult, KeptFilters, Scores, TestScores
@@ -95,7 +95,9 @@ def check_against_model(study: Study, num_classes: int = 10) -> None:
     """
     model = create_model(study.model, num_classes)
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    check_fit(schedule_of(study), shapes, study.model, study.training.epochs)
+    schedule = schedule_of(study)
+    check_fit(schedule, shapes, study.model, study.training.epochs)
+    check_blocks(study, schedule)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,12 +10,14 @@ import torch
 from pydantic import ValidationError
 
 from secateur.config import Choice, Counts, Fixed, Parameter, ParameterValue, Range, Study, Training
+from secateur.datasets import known_input_size
 from secateur.errors import ScheduleError, StudyError, did_you_mean
 from secateur.findings import Staircase
 from secateur.identity import Footprints
-from secateur.methods import RankedStructurePruner, Shapes, sparsity_leaving
-from secateur.models import create_model
+from secateur.methods import RankedStructurePruner, ResidualBlockRemover, Shapes, sparsity_leaving
+from secateur.models import create_model, default_input_size
 from secateur.schedule import Schedule
+from secateur.thinning import find_residual_blocks
 
 _TRAINING = "training."
 _NUM_CLASSES = 10
@@ -96,6 +98,38 @@ def parameter_problems(study: Study, schedule: Schedule) -> Iterator[str]:
                         f"search.parameters.{name}: {value!r} prunes {pruner.side}, and no extension of the schedule "
                         f"removes {pruner.side}, so nothing gets faster: use 'thinning_func_str: contract_model'."
                     )
+
+
+def check_blocks(study: Study, schedule: Schedule) -> None:
+    """Check that no parameter asks a stage to keep more residual blocks than it has.
+
+    Raises:
+        StudyError: With every one that does.
+        ModelError: There is no such model.
+    """
+    if problems := list(_block_problems(study, schedule)):
+        raise StudyError(*problems)
+
+
+def _block_problems(study: Study, schedule: Schedule) -> Iterator[str]:
+    removers = {n for n, entry in schedule.entries.items() if isinstance(entry.arguments, ResidualBlockRemover)}
+    fields = {name: schedule.split(name) for name in study.search.parameters}
+    for name, (entry, stage) in fields.items():
+        if entry in removers:
+            most = max(values_of(study.search.parameters[name]))
+            blocks = _residual_blocks(study.model, known_input_size(study.dataset) or default_input_size(study.model))
+            num_blocks = sum(stage in (block, block.rpartition(".")[0]) for block in blocks)
+            if isinstance(most, int) and most > num_blocks:
+                yield (
+                    f"search.parameters.{name}: {stage!r} cannot keep {most} residual blocks whose shortcut is the "
+                    f"identity: it has {num_blocks}."
+                )
+
+
+@lru_cache(maxsize=8)
+def _residual_blocks(model: str, input_size: int) -> tuple[str, ...]:
+    with torch.random.fork_rng(devices=[]):
+        return find_residual_blocks(create_model(model, _NUM_CLASSES), torch.zeros(1, 3, input_size, input_size))
 
 
 def own_point(study: Study, schedule: Schedule, values: Mapping[str, ParameterValue]) -> dict[str, ParameterValue]:
