@@ -20,7 +20,7 @@ from secateur.errors import NotFoundError, StudyError
 from secateur.export import architecture_signature, export_onnx
 from secateur.identity import digest_of, digest_of_state, digest_of_tensor, what_acts_later
 from secateur.models import create_model, load_weights
-from secateur.parameters import check_blocks, of_schedule, parameter_problems, training_with, with_counts_as_values
+from secateur.parameters import check_blocks, check_parameters, of_schedule, training_with
 from secateur.pruning import ScheduleEngine
 from secateur.references import resolve
 from secateur.results import Compressed, EpochResult, KeptFilters, Scores, TestScores
@@ -75,15 +75,12 @@ def check_study(study: Study) -> Study:
         InputError: With every problem found at the first step that has some.
     """
     schedule = schedule_of(study)
-    study = with_counts_as_values(study, schedule)
-    problems = [*parameter_problems(study, schedule)]
+    study = check_parameters(study, schedule)
     if study.training.lr_curve != "schedule" and (rates := schedule.of_kind("lr_scheduler")):
-        problems.append(
+        raise StudyError(
             f"training.lr_curve: {study.training.lr_curve!r} sets learning rates, and so does the schedule"
             f" ({rates[0].place}). Leave one of them out."
         )
-    if problems:
-        raise StudyError(*dict.fromkeys(problems))
     return unseen_validation(study)[0].model_copy(update={"schedule": dict(schedule.document)})
 
 

@@ -77,7 +77,20 @@ def values_of(parameter: Parameter) -> Sequence[ParameterValue]:
             return ()
 
 
-def parameter_problems(study: Study, schedule: Schedule) -> Iterator[str]:
+def check_parameters(study: Study, schedule: Schedule) -> Study:
+    """Check every value that a parameter may have; return the study with `counts` written as sparsities.
+
+    Raises:
+        StudyError: With every problem.
+        ModelError: There is no such model, and what counts are of cannot be told.
+    """
+    study = _with_counts_as_values(study, schedule)
+    if problems := dict.fromkeys(_problems(study, schedule)):
+        raise StudyError(*problems)
+    return study
+
+
+def _problems(study: Study, schedule: Schedule) -> Iterator[str]:
     """Yield what is wrong with a study's parameters, each problem with the parameter's name and value."""
     removed = {side for p in schedule.of_kind("extension") for side in getattr(p.entry.arguments, "sides", ())}
     for name, parameter in study.search.parameters.items():
@@ -147,8 +160,7 @@ def own_point(study: Study, schedule: Schedule, values: Mapping[str, ParameterVa
         )
     as_fixed: dict[str, Parameter] = {name: Fixed(value=value) for name, value in values.items()}
     fixed = study.model_copy(update={"search": study.search.model_copy(update={"parameters": as_fixed})})
-    if problems := list(parameter_problems(fixed, schedule)):
-        raise StudyError(*problems)
+    check_parameters(fixed, schedule)
     always = {name: parameter.value for name, parameter in wanted.items() if isinstance(parameter, Fixed)}
     point = {**base_values(study, schedule), **always, **values}
     if unset := [name for name, value in point.items() if value is None]:
@@ -156,7 +168,7 @@ def own_point(study: Study, schedule: Schedule, values: Mapping[str, ParameterVa
     return {name: value for name, value in point.items() if value is not None}
 
 
-def with_counts_as_values(study: Study, schedule: Schedule) -> Study:
+def _with_counts_as_values(study: Study, schedule: Schedule) -> Study:
     """Return the study with every parameter's `counts` replaced by the sparsities that leave so many filters.
 
     Raises:

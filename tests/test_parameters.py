@@ -115,7 +115,7 @@ def test_a_stage_cannot_keep_more_blocks_than_it_has() -> None:
 
 def test_counts_become_the_sparsities_that_leave_them() -> None:
     study = check_study(make_study({P0: {"counts": [8, 2, 4]}, P1: RANGE}))
-    assert study.search.parameters[P0] == Choice(values=(0.0, 0.5, 0.75))
+    assert study.search.parameters[P0] == Choice(values=(0.0, 0.5, 0.8))
     assert check_study(study) == study
 
 
@@ -170,7 +170,7 @@ def write_staircase(path: Path, *, counts: tuple[int, ...] = (2, 4, 8), model: s
 def test_counts_of_a_measured_staircase(tmp_path: Path) -> None:
     path = write_staircase(tmp_path / "staircase.json")
     study = check_study(make_study({P0: {"counts": str(path)}}))
-    assert study.search.parameters[P0] == Choice(values=(0.0, 0.75))
+    assert study.search.parameters[P0] == Choice(values=(0.0, 0.8))
 
 
 def test_a_staircase_that_does_not_fit_is_refused(tmp_path: Path) -> None:

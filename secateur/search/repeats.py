@@ -17,7 +17,7 @@ Identify = Callable[[Parameters], Hashable]
 """Tells which network remains at a point: equal answers, equal networks."""
 
 _PATIENCE = 4096
-"""So many repeats in a row, and a space is taken to be finished."""
+"""So many points without a new network, beyond those of all trials, and a space is taken to be finished."""
 _RADII = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Half the width of the boxes in which a new network is looked for; of the unit cube."""
 _NUM_NEIGHBOURS = 64
@@ -58,16 +58,16 @@ class KnownNetworks:
         A sequence begins anew whenever it is asked for; what was passed over before its last point that was tried has
         been counted with that one.
         """
-        num_repeats = 0
+        num_repeats = patience = 0
         for parameters in points:
-            if frozenset(parameters.items()) in self._tried:
-                num_repeats = 0
-            elif self.label_of(parameters) is not None:
-                num_repeats += 1
-            else:
+            is_tried = frozenset(parameters.items()) in self._tried
+            if not is_tried and self.label_of(parameters) is None:
                 yield Drawn(parameters=parameters, num_repeats=num_repeats)
-                num_repeats = 0
-            if num_repeats == _PATIENCE:
+                num_repeats = patience = 0
+                continue
+            num_repeats = 0 if is_tried else num_repeats + 1
+            patience += 1
+            if patience - len(self._tried) == _PATIENCE:
                 return
 
     def nearest_new(self, space: Space, parameters: Parameters) -> Parameters | None:
