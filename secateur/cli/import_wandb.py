@@ -26,6 +26,8 @@ def import_wandb(
         InputError: What has no counterpart, each at its line; or FILE cannot be written.
     """
     folder = Path() if out is None else out.parent
+    if not folder.is_dir():
+        raise InputError(f"--out {out}: there is no folder {folder}: make it first.")
     translation = translate(
         load_yaml(sweep, StudyError),
         load_schedule(schedule),

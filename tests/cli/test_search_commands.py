@@ -84,7 +84,7 @@ def test_import_wandb_writes_a_study_that_is_right(secateur: Secateur, tmp_path:
     [
         ((), "sweep.yaml:6: parameter 'layer_2' is neither in base.yaml nor a setting of training."),
         (("--rename", "layer_2"), "--rename layer_2: expected NAME=ENTRY.FIELD"),
-        (("--rename", "layer_2=pruner_1", "--out", "no/where.yaml"), "--out no/where.yaml: cannot be written"),
+        (("--rename", "layer_2=pruner_1", "--out", "no/where.yaml"), "--out no/where.yaml: there is no folder no"),
         (("--rename", "layer_2=pruner_1", "--model", "resnet9_cifar"), "resnet9_cifar"),
     ],
 )
