@@ -56,7 +56,7 @@ class Counts(Frozen):
 
 
 def _kind_of_parameter(value: Any) -> str:
-    kinds = {"values": Choice, "value": Fixed, "counts": Counts}
+    kinds: dict[str, type] = {"values": Choice, "value": Fixed, "counts": Counts}
     for key, kind in kinds.items():
         if isinstance(value, kind) or (isinstance(value, dict) and key in value):
             return f"<{key}>"

@@ -26,7 +26,7 @@ class FloatParameter:
 
     def from_unit(self, u: float) -> float:
         """Map ``[0, 1)`` onto the interval."""
-        value = self.low * (self.high / self.low) ** u if self.is_log else self.low + u * (self.high - self.low)
+        value = self.low * math.pow(self.high / self.low, u) if self.is_log else self.low + u * (self.high - self.low)
         return min(max(value, self.low), self.high)
 
     def to_unit(self, value: ParameterValue) -> float:
@@ -59,7 +59,7 @@ class IntParameter:
     def from_unit(self, u: float) -> int:
         """Map ``[0, 1)`` onto the numbers, each an equal part of it; or that of [n, n + 1) on a logarithmic axis."""
         if self.is_log:
-            return min(math.floor(self.low * ((self.high + 1) / self.low) ** u), self.high)
+            return min(math.floor(self.low * math.pow((self.high + 1) / self.low, u)), self.high)
         return min(self.low + math.floor(u * (self.high - self.low + 1)), self.high)
 
     def to_unit(self, value: ParameterValue) -> float:

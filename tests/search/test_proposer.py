@@ -211,8 +211,8 @@ def test_model_that_goes_on_repeating_gets_what_is_near(monkeypatch: pytest.Monk
 def test_real_model_proposes_each_network_once() -> None:
     study = make_search_study(initial_trials=6, constraints=())
     records: list[TrialRecord] = []
-    while len(records) < 18:
-        records += [evaluate(point) for point in next_points(study, records, 4, in_tenths).points]
+    for batch_size in (6, 4):
+        records += [evaluate(point) for point in next_points(study, records, batch_size, in_tenths).points]
     assert len({in_tenths(record.parameters) for record in records}) == len(records)
     assert {record.method for record in records} == {"sobol", "bayes"}
 
@@ -220,7 +220,10 @@ def test_real_model_proposes_each_network_once() -> None:
 # --- replicates
 
 
-def test_replicates_follow_the_quasi_random_phase() -> None:
+def test_replicates_follow_the_quasi_random_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = iter([{"p.a": i / 20, "p.b": 0.5} for i in range(20)])
+    fake = FakeOptimiser(lambda n: list(islice(found, n)))
+    monkeypatch.setattr(proposer, "_optimiser", lambda *_: fake)
     study = make_search_study(initial_trials=6, replicates=2)
     records = run_study(study, 12, batch_size=3)
     replicates = [record for record in records if record.method == "replicate"]
