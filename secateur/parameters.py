@@ -105,8 +105,8 @@ def _problems(study: Study, schedule: Schedule) -> Iterator[str]:
             except StudyError as exc:
                 yield from (f"search.parameters.{name}: {problem}" for problem in exc.problems)
             else:
-                is_ranked = isinstance(pruner, RankedStructurePruner) and pruner.kwargs is None
-                if name.endswith(".group_type") and is_ranked and pruner.side not in removed:
+                is_kind = name.endswith(".group_type")
+                if is_kind and isinstance(pruner, RankedStructurePruner) and pruner.side not in removed:
                     yield (
                         f"search.parameters.{name}: {value!r} prunes {pruner.side}, and no extension of the schedule "
                         f"removes {pruner.side}, so nothing gets faster: use 'thinning_func_str: contract_model'."

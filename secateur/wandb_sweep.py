@@ -226,7 +226,8 @@ class _Translator:
         return self._range(name, location, entry)
 
     def _range(self, name: str, location: Location, entry: Mapping[str, Any]) -> dict[str, Any] | None:
-        low, high = entry.get("min"), entry.get("max")
+        low: Any = entry.get("min")
+        high: Any = entry.get("max")
         distribution = str(entry.get("distribution", "q_uniform" if "q" in entry else "uniform"))
         if distribution in _WITHOUT_BOUNDS or not (_is_number(low) and _is_number(high)):
             self._problem(

@@ -178,7 +178,7 @@ def _ask(optimiser: AxOptimiser, batch: _Batch, space: Space, records: Mapping[s
     Returns:
         Why there may be too few.
     """
-    repeats: list[Mapping[str, ParameterValue]] = []
+    repeats: list[dict[str, ParameterValue]] = []
     remark = "Ax proposed fewer new networks than asked for."
     for num_asked in range(_NUM_ASKS):
         try:
