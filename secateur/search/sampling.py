@@ -15,16 +15,18 @@ _CHUNK = 64
 """Points that are computed at once: a power of two, as Sobol's sequence likes it."""
 
 
-def sobol_points(space: Space, seed: int) -> Iterator[dict[str, ParameterValue]]:
-    """Yield the points of the space's scrambled Sobol sequence (Owen 1998)."""
+def sobol_points(space: Space, seed: int, start: int = 0) -> Iterator[dict[str, ParameterValue]]:
+    """Yield the points of the space's scrambled Sobol sequence (Owen 1998), from number `start` on."""
     sequence = qmc.Sobol(len(space.parameters), scramble=True, rng=np.random.default_rng(seed))
+    if start > 0:  # scipy cannot skip none
+        sequence.fast_forward(start)
     while True:
         yield from map(space.from_unit, sequence.random(_CHUNK).tolist())
 
 
 def sobol_point(space: Space, seed: int, index: int) -> dict[str, ParameterValue]:
     """Return point `index` (from 0) of `sobol_points`."""
-    return next(itertools.islice(sobol_points(space, seed), index, None))
+    return next(sobol_points(space, seed, index))
 
 
 def random_points(space: Space, seed: int) -> Iterator[dict[str, ParameterValue]]:
