@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secateur.config import Choice, ParameterValue, Study, Training, unseen_validation
+from secateur.config import ParameterValue, Study, Training, unseen_validation
 from secateur.config.located import Located
 from secateur.datasets import ImageSet, Splits, data_identity, shared_splits
-from secateur.errors import NotFoundError, ScheduleError, StudyError
+from secateur.errors import NotFoundError, StudyError
 from secateur.export import architecture_signature, export_onnx
 from secateur.identity import digest_of, digest_of_state, digest_of_tensor, reshaping_later, what_acts_later
 from secateur.models import create_model, load_weights
+from secateur.parameters import check_blocks, check_parameters, of_schedule, training_with
 from secateur.pruning import ScheduleEngine
 from secateur.results import Compressed, EpochResult, KeptFilters, Scores, TestScores
 from secateur.retraining import (
@@ -81,26 +82,17 @@ def check_study(study: Study) -> Study:
         InputError: With every problem found at the first step that has some.
     """
     schedule = schedule_of(study)
-    problems = []
-    for name, parameter in study.search.parameters.items():
-        bounds = parameter.values if isinstance(parameter, Choice) else (parameter.min, parameter.max)
-        for value in bounds:
-            try:
-                schedule.with_parameters({name: value})
-            except ScheduleError as exc:
-                problems += [f"search.parameters: {problem}" for problem in exc.problems]
+    study = check_parameters(study, schedule)
     if study.training.lr_curve != "schedule" and (rates := schedule.of_kind("lr_scheduler")):
-        problems.append(
+        raise StudyError(
             f"training.lr_curve: {study.training.lr_curve!r} sets learning rates, and so does the schedule"
             f" ({rates[0].place}). Leave one of them out."
         )
     if study.gate and (later := reshaping_later(schedule, study.training.epochs)):
-        problems.append(
+        raise StudyError(
             f"gate: the shape of a candidate is not known before it is trained, since {later[0].place} prunes then."
             " Leave the gate out."
         )
-    if problems:
-        raise StudyError(*dict.fromkeys(problems))
     return unseen_validation(study)[0].model_copy(update={"schedule": dict(schedule.document)})
 
 
@@ -112,7 +104,9 @@ def check_against_model(study: Study, num_classes: int = 10) -> None:
     """
     model = create_model(study.model, num_classes)
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    check_fit(schedule_of(study), shapes, study.model, study.training.epochs)
+    schedule = schedule_of(study)
+    check_fit(schedule, shapes, study.model, study.training.epochs)
+    check_blocks(study, schedule)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +117,13 @@ class Workshop:
     store: Store
     gate: Callable[[bytes], None] = lambda content: None  # noqa: ARG005
     """Raises an ExportError at an ONNX file that is of no use."""
+    training_seed: int | None = None
+    """By default the study's."""
+
+    def for_trial(self, parameters: Mapping[str, ParameterValue], seed: int) -> Workshop:
+        """Return the workshop in which one trial is made: with its own training settings, and seed of training."""
+        training = training_with(self.study.training, parameters)
+        return replace(self, study=self.study.model_copy(update={"training": training}), training_seed=seed)
 
     @cached_property
     def splits(self) -> Splits:
@@ -181,7 +182,8 @@ class Workshop:
 
         Args:
             unpruned_key: Artifact key of the unpruned network's checkpoint.
-            parameters: Values of fields of the schedule; empty: the schedule as it stands, "off the shelf".
+            parameters: Values of fields of the schedule; empty: the schedule as it stands, "off the shelf". Settings
+                of training among them are those of `for_trial`.
             goes_on: Whether there is to be another epoch. If training ends early, its state stays on this host.
 
         Returns:
@@ -204,7 +206,11 @@ class Workshop:
 
     def prune(self, unpruned_key: str, parameters: Mapping[str, ParameterValue]) -> Pruned:
         """Make a candidate up to where its retraining begins; see `make_candidate`."""
-        training, watch, schedule = self.study.training, Stopwatch(), self.schedule.with_parameters(parameters)
+        training, watch, schedule = (
+            self.study.training,
+            Stopwatch(),
+            self.schedule.with_parameters(of_schedule(parameters)),
+        )
         with watch.phase("prune"), _TRACING:
             dense = rebuild(get_object(self.store, unpruned_key))
             engine = ScheduleEngine(
@@ -318,7 +324,7 @@ class Workshop:
             distillation_weight=training.distillation_weight if training.distillation else 0.0,
             max_shift=4 if training.augment else 0,
             flip=training.augment and self.splits.is_flippable,
-            seed=self.study.search.seed,
+            seed=self.study.search.seed if self.training_seed is None else self.training_seed,
             device=self.device,
             precision=training.precision or fastest_precision(self.device),
         )

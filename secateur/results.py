@@ -312,7 +312,9 @@ class TrialRecord(Record):
     label: str
     """The trial's index in decimal, or the name of a baseline."""
     state: State
-    method: Annotated[str, Field(description="What proposed it: sobol, bayes, random, grid, or baseline.")]
+    method: Annotated[
+        str, Field(description="What proposed it: sobol, bayes, random, grid, replicate, manual, or baseline.")
+    ]
     parameters: dict[str, int | float | str]
     seed: int
     compressed: Compressed | None = None
@@ -323,6 +325,8 @@ class TrialRecord(Record):
     """The compressed network was taken from an earlier, equal candidate."""
     same_as: str | None = None
     """Label of the earlier trial of which the same network remained."""
+    num_repeats: int = 0
+    """Points that were passed over for this one, since their networks were known."""
     replicate_of: str | None = None
     """Label of the trial that this one repeats with another seed, to see how far top1 scatters."""
     remark: str | None = None
@@ -337,6 +341,11 @@ class TrialRecord(Record):
     versions: dict[str, str] = {}
     created_at: str
     finished_at: str | None = None
+
+    @property
+    def is_trial(self) -> bool:
+        """It is neither a baseline nor a contender."""
+        return self.label.isdecimal()
 
     @property
     def index(self) -> int:

@@ -42,9 +42,9 @@ LAYERS = (
     {"secateur.methods", "secateur.models", "secateur.datasets"},
     {"secateur.schedule"},
     {"secateur.thinning"},
-    {"secateur.pruning", "secateur.training", "secateur.identity"},
+    {"secateur.pruning", "secateur.training", "secateur.identity", "secateur.parameters"},
     {"secateur.retraining", "secateur.candidate", "secateur.drift", "secateur.noninferiority"},
-    {"secateur.steps", "secateur.preflight", "secateur.analysis"},
+    {"secateur.steps", "secateur.preflight", "secateur.analysis", "secateur.wandb_sweep"},
     {"secateur.cli"},
 )
 """From the bottom up; a module imports from its own layer's packages and from those below."""

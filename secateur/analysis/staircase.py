@@ -23,7 +23,7 @@ from secateur.config import DeviceProfile
 from secateur.errors import InputError, NotFoundError, did_you_mean
 from secateur.export import architecture_signature, export_onnx
 from secateur.findings import Staircase, StaircasePoint, Step
-from secateur.methods import count_removed
+from secateur.methods import sparsity_leaving
 from secateur.models import create_model
 from secateur.pruning import ScheduleEngine
 from secateur.results import DeviceFingerprint, LatencyReport
@@ -36,22 +36,6 @@ _BATCH = 8
 """Networks measured together; what was measured is kept after each batch."""
 _IDENTITY_VERSION = 1
 """Part of every cache key: raised when the same networks come to be measured otherwise."""
-
-
-def sparsity_leaving(num_kept: int, num_filters: int) -> float:
-    """Return the shortest decimal with which a pruner leaves exactly so many filters; see `count_removed`.
-
-    Args:
-        num_kept: 1 to `num_filters`.
-        num_filters: Before pruning.
-    """
-    num_removed = num_filters - num_kept
-    for num_decimals in range(1, 18):
-        scale: int = 10**num_decimals
-        sparsity = -(-num_removed * scale // num_filters) / scale
-        if sparsity < 1 and count_removed(num_filters, sparsity) == num_removed:
-            return sparsity
-    raise AssertionError("a double tells so many filters apart")
 
 
 def counts_to_measure(num_filters: int, step: int | None = None) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from secateur import __version__
 from secateur.cli import upkeep
 from secateur.cli.options import MODEL_HELP, STORE, DatasetName, Device, Json, Model, Set, StoreUrl, Study
 from secateur.cli.premise_command import premise
+from secateur.cli.search_commands import import_wandb, try_candidate
 from secateur.errors import InputError, SecateurError
 
 app = typer.Typer(
@@ -358,6 +359,8 @@ def down(
 
 
 app.command()(premise)
+app.command("try")(try_candidate)
+app.command()(import_wandb)
 
 
 def main() -> None:

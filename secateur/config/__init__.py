@@ -3,16 +3,15 @@
 from secateur.config.champion import ChampionRule
 from secateur.config.constraints import Constraint
 from secateur.config.device import DeviceProfile, load_device
+from secateur.config.fields import ParameterValue
 from secateur.config.metrics import METRICS
+from secateur.config.parameters import Choice, Counts, Fixed, Parameter, Range
 from secateur.config.provenance import unseen_validation
 from secateur.config.study import (
     Budget,
-    Choice,
     Dataset,
     FromTest,
     Normalize,
-    ParameterValue,
-    Range,
     Search,
     Study,
     Training,
@@ -27,10 +26,13 @@ __all__ = [
     "ChampionRule",
     "Choice",
     "Constraint",
+    "Counts",
     "Dataset",
     "DeviceProfile",
+    "Fixed",
     "FromTest",
     "Normalize",
+    "Parameter",
     "ParameterValue",
     "Range",
     "Search",

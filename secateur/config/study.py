@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +10,6 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -25,12 +22,11 @@ from pydantic import (
 from secateur.config.champion import ChampionRule
 from secateur.config.constraints import Constraint
 from secateur.config.device import DeviceProfile, load_device
+from secateur.config.fields import FilePath, Frozen, relative_to_file
 from secateur.config.located import Located, Location, PartError, load_yaml, parse_yaml, validate
 from secateur.config.metrics import METRICS
+from secateur.config.parameters import Fixed, Parameter, Range
 from secateur.errors import StudyError, did_you_mean
-
-ParameterValue = int | float | str
-"""What a search sets in a schedule."""
 
 
 def _check_identifier(text: str) -> str:
@@ -45,38 +41,15 @@ def _check_python_reference(text: str) -> str:
     return text
 
 
-def _relative_to_file(value: Any, info: ValidationInfo) -> Any:
-    """Resolve a path against the study file's folder, given as validation context."""
-    if isinstance(value, str | Path) and (base := (info.context or {}).get("base")):
-        return Path(base, Path(value).expanduser())
-    return value
-
-
-def _check_number(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError("expected a number")
-    return value
-
-
-def _check_number_or_text(value: Any) -> Any:
-    return value if isinstance(value, str) else _check_number(value)
-
-
 def _check_constraint(text: str) -> str:
     Constraint.parse(text)
     return text
 
 
-FilePath = Annotated[Path, BeforeValidator(_relative_to_file)]
 MetricName = Annotated[str, AfterValidator(_check_identifier)]
-Number = Annotated[int | float, BeforeValidator(_check_number)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class FromTest(_Frozen):
+class FromTest(Frozen):
     """Validation images are taken from the test part: for weights that have seen all training images."""
 
     from_: Literal["test"] = Field("test", alias="from")
@@ -85,7 +58,7 @@ class FromTest(_Frozen):
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
 
 
-class Normalize(_Frozen):
+class Normalize(Frozen):
     """Per-channel mean and standard deviation of images scaled to [0, 1]."""
 
     mean: tuple[float, float, float]
@@ -102,7 +75,7 @@ Validation = Annotated[
 ]
 
 
-class Dataset(_Frozen):
+class Dataset(Frozen):
     """Images, and how they are split."""
 
     name: str = Field(description="digits, cifar10, cifar100, imagefolder:PATH, or python:package.module:function.")
@@ -127,47 +100,16 @@ class Dataset(_Frozen):
     def _resolve_folder(cls, name: str, info: ValidationInfo) -> str:
         kind, _, rest = name.partition(":")
         if kind == "imagefolder" and rest:
-            return f"imagefolder:{_relative_to_file(rest, info)}"
+            return f"imagefolder:{relative_to_file(rest, info)}"
         return name
 
 
-class Range(_Frozen):
-    """An interval a parameter is searched in; with a `step`, a grid can be laid over it."""
-
-    min: Number
-    max: Number
-    step: Annotated[Number, Field(gt=0)] | None = None
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Range:
-        if self.min >= self.max:
-            raise ValueError(f"min must be below max, got {self.min!r} and {self.max!r}")
-        return self
-
-
-class Choice(_Frozen):
-    """A parameter that takes one of several values."""
-
-    values: Annotated[
-        tuple[Annotated[ParameterValue, BeforeValidator(_check_number_or_text)], ...], Field(min_length=2)
-    ]
-
-
-def _kind_of_parameter(value: Any) -> str:
-    return "<choice>" if isinstance(value, Choice) or (isinstance(value, dict) and "values" in value) else "<range>"
-
-
-Parameter = Annotated[
-    Annotated[Range, Tag("<range>")] | Annotated[Choice, Tag("<choice>")], Discriminator(_kind_of_parameter)
-]
-
-
-class Search(_Frozen):
+class Search(Frozen):
     """What is varied, and what for."""
 
     method: Literal["bayes", "random", "grid"] = "bayes"
     parameters: Annotated[dict[str, Parameter], Field(min_length=1)] = Field(
-        description="'<entry>.<field>' of the compression schedule -> what it may be."
+        description="'<entry>.<field>' of the compression schedule, or training.<field> -> what it may be."
     )
     objectives: Annotated[dict[MetricName, Literal["minimize", "maximize"]], Field(min_length=1)]
     constraints: tuple[Annotated[str, AfterValidator(_check_constraint)], ...] = ()
@@ -175,8 +117,20 @@ class Search(_Frozen):
     initial_trials: int | None = Field(
         None,
         ge=1,
-        description="Quasi-random trials that come first; by default 2 per parameter, at least 5.",
+        description="Quasi-random trials that come first; by default 2 for each parameter that varies, at least 5.",
     )
+    replicates: int | None = Field(
+        None,
+        ge=0,
+        description="Trials of bayes that train an earlier one's network with another seed, to learn how far top1"
+        " scatters; by default 4 where there are 32 trials or more. None without training.",
+    )
+
+    @model_validator(mode="after")
+    def _something_varies(self) -> Search:
+        if all(isinstance(parameter, Fixed) for parameter in self.parameters.values()):
+            raise PartError(("parameters",), "nothing varies: give a parameter 'min' and 'max', 'values' or 'counts'.")
+        return self
 
     @model_validator(mode="after")
     def _grid_is_finite(self) -> Search:
@@ -192,7 +146,7 @@ class Search(_Frozen):
         return tuple(Constraint.parse(text) for text in self.constraints)
 
 
-class Training(_Frozen):
+class Training(Frozen):
     """How a network is trained: SGD with momentum."""
 
     epochs: int = Field(0, ge=0, description="0: pruned networks are measured as they are.")
@@ -239,7 +193,7 @@ class Baseline(Training):
     distillation: Literal[False] = Field(False, description="There is no network to imitate.")
 
 
-class Budget(_Frozen):
+class Budget(Frozen):
     """How much is spent."""
 
     trials: int = Field(16, ge=1)
@@ -256,7 +210,7 @@ ScheduleSource = Annotated[
 ]
 
 
-class Study(_Frozen):
+class Study(Frozen):
     """One search, complete. `schedule` and `device` may stand in files of their own or here."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
@@ -293,7 +247,7 @@ class Study(_Frozen):
     def _load_device(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, str | Path):
             is_file = str(value).endswith((".yaml", ".yml"))
-            return load_device(str(_relative_to_file(value, info)) if is_file else str(value))
+            return load_device(str(relative_to_file(value, info)) if is_file else str(value))
         return value
 
     @model_validator(mode="after")
@@ -373,7 +327,8 @@ def _override(document: Located, override: str) -> None:
     if parts[:2] == ("search", "parameters"):  # a parameter's name has a dot of its own
         parts = ("search", "parameters", *_split_parameter(document, parts[2:]))
     if isinstance(value, str):
-        if parts in _PATH_FIELDS or (parts == ("device",) and value.endswith((".yaml", ".yml"))):
+        is_file = parts == ("device",) and value.endswith((".yaml", ".yml"))
+        if is_file or parts in _PATH_FIELDS or (parts[:2] == ("search", "parameters") and parts[-1] == "counts"):
             value = str(Path(value).expanduser().absolute())
         elif parts in {("dataset",), ("dataset", "name")} and value.startswith("imagefolder:"):
             value = f"imagefolder:{Path(value.removeprefix('imagefolder:')).expanduser().absolute()}"

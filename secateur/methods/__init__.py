@@ -5,7 +5,7 @@ from secateur.methods.learning_rates import LR_SCHEDULERS, argument_problems, lr
 from secateur.methods.method import Activations, Chance, Epochs, Method, Moment, ParameterMethod, Pruner, Shapes
 from secateur.methods.names import layer_of, own_names
 from secateur.methods.ranked import RankedStructurePruner
-from secateur.methods.ranking import Norm, Side, count_removed, keep_mask
+from secateur.methods.ranking import Norm, Side, count_removed, keep_mask, sparsity_leaving
 from secateur.methods.registry import KINDS, METHODS, REFUSED, Kind
 from secateur.methods.regularizers import Regularizer
 from secateur.methods.removers import Remover
@@ -37,4 +37,5 @@ __all__ = [
     "lr_sequence",
     "own_names",
     "sequence_problems",
+    "sparsity_leaving",
 ]

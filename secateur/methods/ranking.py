@@ -24,6 +24,22 @@ def count_removed(num_structures: int, desired_sparsity: float) -> int:
     return min(math.floor(desired_sparsity * num_structures), num_structures - 1)
 
 
+def sparsity_leaving(num_kept: int, num_filters: int) -> float:
+    """Return the shortest decimal with which a pruner leaves exactly so many filters; see `count_removed`.
+
+    Args:
+        num_kept: 1 to `num_filters`.
+        num_filters: Before pruning.
+    """
+    num_removed = num_filters - num_kept
+    for num_decimals in range(1, 18):
+        scale: int = 10**num_decimals
+        sparsity = -(-num_removed * scale // num_filters) / scale
+        if sparsity < 1 and count_removed(num_filters, sparsity) == num_removed:
+            return sparsity
+    raise AssertionError("a double tells so many filters apart")
+
+
 def rounded(count: int, num_structures: int, multiple: int) -> int:
     """Return how many go, at most `count`, if a multiple of `multiple` is to stay; none, where that cannot be."""
     num_kept = -(-(num_structures - count) // multiple) * multiple

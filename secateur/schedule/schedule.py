@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from secateur.config.fields import ParameterValue
 from secateur.config.located import Located, Location, load_yaml
-from secateur.config.study import ParameterValue
 from secateur.errors import ScheduleError, did_you_mean
 from secateur.methods import KINDS, METHODS, REFUSED, Epochs, Kind, Method, Pruner, argument_problems
 from secateur.methods.elementwise import LevelPruner
@@ -76,15 +76,20 @@ class Schedule:
         return [policy for policy in self.policies if policy.entry.kind == kind]
 
     def base_value(self, parameter: str) -> ParameterValue:
-        """Return what the schedule itself says for ``<entry>.<field>``.
+        """Return what the schedule itself says for ``<entry>.<field>``, or else the field's default.
 
         Raises:
             ScheduleError: There is no such entry or field.
         """
-        entry, field = self._split(parameter)
+        entry, field = self.split(parameter)
         value = self._section_of(entry).get(entry, {}).get(field)
-        if isinstance(value, str) and entry in self.entries:  # YAML 1.1 takes 5e-1 for text
-            value = getattr(self.entries[entry].arguments, field, value)
+        arguments = self.entries[entry].arguments if entry in self.entries else None
+        if (
+            not isinstance(value, int | float)
+            and isinstance(arguments, Method)
+            and field in type(arguments).model_fields
+        ):
+            value = getattr(arguments, field)  # a default; and YAML 1.1 takes 5e-1 for text
         if not isinstance(value, int | float | str) or field == "class":
             near = did_you_mean(parameter, self._parameters())
             raise ScheduleError(f"{self.source}: the schedule has no parameter {parameter!r}.{near}")
@@ -99,12 +104,12 @@ class Schedule:
         changed = Schedule(document=copy.deepcopy(dict(self.document)), source=self.source, entries={}, policies=())
         for parameter, value in parameters.items():
             self.base_value(parameter)
-            entry, field = self._split(parameter)
+            entry, field = self.split(parameter)
             changed._section_of(entry)[entry][field] = value
         return parse_schedule(Located(value=changed.document, source=self.source))
 
-    def _split(self, parameter: str) -> tuple[str, str]:
-        """Return entry and field; both may hold dots (``block_remover.features.5``)."""
+    def split(self, parameter: str) -> tuple[str, str]:
+        """Return the entry and the field that a parameter names; both may hold dots (``block_remover.features.5``)."""
         parts = parameter.split(".")
         splits = ((".".join(parts[:i]), ".".join(parts[i:])) for i in range(len(parts) - 1, 0, -1))
         return next((split for split in splits if self._section_of(split[0])), (parameter, ""))

@@ -28,7 +28,7 @@ from botorch.acquisition.multi_objective import logei
 from secateur.config import ParameterValue
 from secateur.errors import SearchError
 from secateur.results import TrialRecord
-from secateur.search.goal import Goal, Outcome
+from secateur.search.goal import Goal
 from secateur.search.quiet import quiet
 from secateur.search.space import ChoiceParameter, FloatParameter, Parameter, Space
 
@@ -58,17 +58,19 @@ class AxOptimiser:
             seed: Of the candidates.
             records: All trials so far, by index.
         """
-        self._space = space
+        self._space, self._goal = space, goal
         self._client = Client(random_seed=seed)
+        self._asked: list[tuple[int, dict[str, ParameterValue]]] = []
         with quiet():
             self._client.configure_experiment([_ax_parameter(p) for p in space.parameters], name=name)
             self._client.configure_optimization(goal.ax_objective, goal.ax_constraints(records))
             self._client.set_generation_strategy(_bayes_alone())
             for record in records:
                 if record.parameters in space:
-                    self._tell(record, goal.outcome(record))
+                    self._tell(record)
 
-    def _tell(self, record: TrialRecord, outcome: Outcome | None) -> None:
+    def _tell(self, record: TrialRecord) -> None:
+        outcome = self._goal.outcome(record)
         index = self._client.attach_trial(_encode(self._space, record.parameters))
         if outcome is not None:
             self._client.complete_trial(index, outcome)
@@ -91,8 +93,26 @@ class AxOptimiser:
                 trials = self._client.get_next_trials(n)
         except Exception as exc:  # whatever goes wrong in there costs a quasi-random point, not the night
             raise SearchError(f"{type(exc).__name__}: {str(exc).strip() or 'no reason given'}") from exc
-        points = [_decode(self._space, parameters) for parameters in trials.values()]
+        asked = [(index, _decode(self._space, parameters)) for index, parameters in trials.items()]
+        self._asked += asked
+        points = [point for _, point in asked]
         return [point for i, point in enumerate(points) if point not in points[:i]]  # Ax may repeat itself in a batch
+
+    def tell_repeat(self, parameters: Mapping[str, ParameterValue], known: TrialRecord) -> None:
+        """Say what is known of a point that was just proposed: its network is that of an earlier trial.
+
+        Args:
+            parameters: As `ask` returned them.
+            known: The earlier trial; unfinished, it tells no more than that the point needs no trial of its own.
+        """
+        outcome = self._goal.outcome(known)
+        with quiet():
+            for index in [index for index, point in self._asked if point == parameters]:
+                if outcome is not None:
+                    self._client.complete_trial(index, outcome)
+                else:
+                    self._client.mark_trial_abandoned(index)
+        self._asked = [(index, point) for index, point in self._asked if point != parameters]
 
     def to_json(self) -> dict[str, Any]:
         """Return what `ax.Client.load_from_json_file` reads, for whoever wants to look at the study with Ax."""
@@ -127,10 +147,13 @@ def _one_thread() -> Iterator[None]:
 def _ax_parameter(parameter: Parameter) -> RangeParameterConfig | ChoiceParameterConfig:
     """Describe a parameter to Ax; a choice of numbers is a range of positions: Ax's ordered choices take far longer."""
     name = parameter.name
-    if isinstance(parameter, FloatParameter):
-        return RangeParameterConfig(name=name, bounds=(parameter.low, parameter.high), parameter_type="float")
     if not isinstance(parameter, ChoiceParameter):
-        return RangeParameterConfig(name=name, bounds=(parameter.low, parameter.high), parameter_type="int")
+        return RangeParameterConfig(
+            name=name,
+            bounds=(parameter.low, parameter.high),
+            parameter_type="float" if isinstance(parameter, FloatParameter) else "int",
+            scaling="log" if parameter.is_log else "linear",
+        )
     if parameter.is_ordered:
         return RangeParameterConfig(name=name, bounds=(0, len(parameter.values) - 1), parameter_type="int")
     positions = [str(i) for i in range(len(parameter.values))]
@@ -151,7 +174,7 @@ def _to_ax(parameter: Parameter, value: ParameterValue) -> ParameterValue:
 
 
 def _decode(space: Space, values: Mapping[str, ParameterValue]) -> dict[str, ParameterValue]:
-    return {p.name: _from_ax(p, values[p.name]) for p in space.parameters}
+    return space.with_fixed({p.name: _from_ax(p, values[p.name]) for p in space.parameters})
 
 
 def _from_ax(parameter: Parameter, value: ParameterValue) -> ParameterValue:

@@ -21,6 +21,9 @@ _COSTS = {"latency_ratio", "device_latency_ratio", "total_latency_ms", "latency_
 """Metrics in which a pruned network should beat the unpruned one, or is worth nothing."""
 
 
+_OF_TOP1 = {"top1", "top1_drop"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bound:
     """A constraint whose reference is resolved."""
@@ -43,6 +46,8 @@ class Goal:
     """At most one for each metric and operator: the tightest."""
     unpruned: Mapping[str, float]
     """Metrics of the unpruned network."""
+    top1_error: float | None = None
+    """Standard error of a trial's top1, in points, from seed to seed; None: the model infers it."""
 
     @classmethod
     def from_search(cls, search: Search, baselines: Mapping[str, Mapping[str, float]]) -> Goal:
@@ -62,6 +67,11 @@ class Goal:
             tightest[key] = tighter(value, tightest.get(key, value))
         bounds = tuple(Bound(metric=m, operator=o, value=value) for (m, o), value in tightest.items())
         return cls(objectives=search.objectives, bounds=bounds, unpruned=baselines.get("baseline", {}))
+
+    @property
+    def needs_top1(self) -> bool:
+        """An objective or a bound is about top1."""
+        return bool(_OF_TOP1 & {*self.objectives, *(bound.metric for bound in self.bounds)})
 
     @property
     def ax_objective(self) -> str:
@@ -113,6 +123,7 @@ class Goal:
         if values is None:
             return None
         errors = {name: _standard_error(name, record) for name in values}
+        errors |= dict.fromkeys(_OF_TOP1 & values.keys(), self.top1_error)
         outcome = {name: mean if (e := errors[name]) is None else (mean, e) for name, mean in values.items()}
         copied = {bound.metric for bound in self.bounds if self._opposes(bound)}
         return {_ax_name(m): o for m, o in outcome.items()} | {

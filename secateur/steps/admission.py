@@ -8,6 +8,7 @@ from secateur.candidate import schedule_of
 from secateur.config import Study
 from secateur.findings import Premise
 from secateur.identity import reshaping_later
+from secateur.parameters import training_with
 from secateur.prospects import DEFAULT_SHIFT, Prospects
 from secateur.results import TrialRecord
 from secateur.steps.record import now
@@ -41,9 +42,13 @@ def admit(files: StudyFiles, study: Study, labels: Sequence[str]) -> list[str]:
         The labels of those that are to go on.
     """
     results = files.results()
-    prospects = Prospects.of(results, study.training.epochs, shift_of(files.read_premise()))
+    shift = shift_of(files.read_premise())
     records = [trial for trial in results.trials if trial.label in set(labels)]
-    judged = [_judged(files, prospects, record) if _is_to_be_judged(record) else record for record in records]
+
+    def prospects(record: TrialRecord) -> Prospects:
+        return Prospects.of(results, training_with(study.training, record.parameters).epochs, shift)
+
+    judged = [_judged(files, prospects(record), record) if _is_to_be_judged(record) else record for record in records]
     return [record.label for record in judged if not record.is_finished]
 
 

@@ -81,10 +81,11 @@ def bundle(files: StudyFiles, study: Study, out_dir: Path, num_trials: int | Non
         unpruned, images, moved = unpruned_checkpoint(files), None, []
         with progress.track("prepare candidates", total=len(records)) as bar, _writing(out_dir):
             for record in records:
-                pruned = _pruned(workshop, unpruned, record)
+                of_trial = workshop.for_trial(record.parameters, record.seed)
+                pruned = _pruned(of_trial, unpruned, record)
                 if isinstance(pruned, Pruned):
                     images = images or _keep_images(out_dir, workshop.splits)
-                    write_job(out_dir, _job(workshop, pruned, record, out_dir, images))
+                    write_job(out_dir, _job(of_trial, pruned, record, out_dir, images))
                     moved.append(Moved(label=record.label, fate="prepared"))
                 else:
                     moved.append(pruned)
@@ -114,9 +115,10 @@ def take_back(files: StudyFiles, study: Study, results_dir: Path) -> list[Moved]
         moved = []
         with progress.track("take results back", total=len(records)) as bar:
             for record in records:
-                pruned = _pruned(workshop, unpruned, record)
+                of_trial = workshop.for_trial(record.parameters, record.seed)
+                pruned = _pruned(of_trial, unpruned, record)
                 back = (
-                    _take_back(workshop, files, pruned, record, results_dir) if isinstance(pruned, Pruned) else pruned
+                    _take_back(of_trial, files, pruned, record, results_dir) if isinstance(pruned, Pruned) else pruned
                 )
                 moved.append(back)
                 renew()

@@ -13,7 +13,7 @@ from secateur.candidate import Workshop
 from secateur.config import Study
 from secateur.errors import ExportError, StudyError, ThinningError, TrainingError
 from secateur.prospects import Prospects
-from secateur.results import BASELINES, UNPRUNED, Failure, TrialRecord
+from secateur.results import UNPRUNED, Compressed, Failure, TrialRecord
 from secateur.retraining import GoesOn, always
 from secateur.steps.admission import shift_of
 from secateur.steps.record import now, spent, versions
@@ -41,14 +41,15 @@ def compress(workshop: Workshop, files: StudyFiles, label: str, num_threads: int
     record = files.read_record(label)
     if record.state != "proposed":
         return record
+    own = workshop.for_trial(record.parameters, record.seed)
 
     def make() -> dict[str, Any]:
         if label == UNPRUNED:
-            compressed, is_reused = workshop.make_unpruned()
+            compressed, is_reused = own.make_unpruned()
         else:
-            goes_on = _goes_on(workshop.study, files, record)
-            compressed, is_reused = workshop.make_candidate(unpruned_checkpoint(files), record.parameters, goes_on)
-        return {"state": "compressed", "compressed": compressed, "is_reused": is_reused}
+            goes_on = _goes_on(own.study, files, record)
+            compressed, is_reused = own.make_candidate(unpruned_checkpoint(files), record.parameters, goes_on)
+        return _known(files, record, compressed) if is_reused else {"state": "compressed", "compressed": compressed}
 
     return _made(files, record, make, num_threads)
 
@@ -63,12 +64,13 @@ def export_untrained(workshop: Workshop, files: StudyFiles, label: str, num_thre
     record = files.read_record(label)
     if record.state != "proposed" or record.compressed is not None:
         return record
+    own = workshop.for_trial(record.parameters, record.seed)
 
     def make() -> dict[str, Any]:
-        pruned = workshop.prune(unpruned_checkpoint(files), record.parameters)
-        if (trained := workshop.earlier(pruned.identity)) is not None:
-            return {"state": "compressed", "compressed": trained, "is_reused": True}
-        return {"compressed": workshop.untrained(pruned)}
+        pruned = own.prune(unpruned_checkpoint(files), record.parameters)
+        if (trained := own.earlier(pruned.identity)) is not None:
+            return _known(files, record, trained)
+        return {"compressed": own.untrained(pruned)}
 
     return _made(files, record, make, num_threads)
 
@@ -97,13 +99,27 @@ def _made(files: StudyFiles, record: TrialRecord, make: Callable[[], dict[str, A
 def _goes_on(study: Study, files: StudyFiles, record: TrialRecord) -> GoesOn:
     """Return what ends a candidate's training, as far as the other trials tell by now.
 
-    Baselines, replicates and audits are there to be known: nothing ends theirs.
+    Baselines, replicates, audits and contenders are there to be known: nothing ends theirs.
     """
     is_audit = record.gate is not None and record.gate.is_audit
-    if not study.stop_early or record.label in BASELINES or record.replicate_of is not None or is_audit:
+    if not study.stop_early or not record.is_trial or record.replicate_of is not None or is_audit:
         return always
     prospects = Prospects.of(files.results(), study.training.epochs, shift_of(files.read_premise()))
     return lambda epochs: not epochs or prospects.goes_on(record, epochs[-1].top1, len(epochs))
+
+
+def _known(files: StudyFiles, record: TrialRecord, compressed: Compressed) -> dict[str, Any]:
+    """Return what becomes of the record of a trial whose network was made before."""
+    same_as = record.same_as or _earlier_trial(files, record, compressed)
+    return {"state": "compressed", "compressed": compressed, "is_reused": True, "same_as": same_as}
+
+
+def _earlier_trial(files: StudyFiles, record: TrialRecord, compressed: Compressed) -> str | None:
+    """Return the first trial of which this network was made; None if it was another study, or no trial."""
+    if not record.is_trial:
+        return None
+    trials = (trial for trial in files.trials() if trial.index < record.index)
+    return next((trial.label for trial in trials if trial.compressed == compressed), None)
 
 
 def unpruned_checkpoint(files: StudyFiles) -> str:

@@ -112,7 +112,8 @@ def _with_twins(
     with progress.track("making the untrained twins", total=len(records)) as bar:
         for record in records:
             assert record.compressed is not None
-            twin = workshop.untrained(workshop.prune(unpruned, record.parameters))
+            own = workshop.for_trial(record.parameters, record.seed)
+            twin = own.untrained(own.prune(unpruned, record.parameters))
             if twin.architecture != record.compressed.architecture:
                 raise StudyError(
                     f"study {study.name!r}: training changes the shape of trial {record.label}, so that its latency"

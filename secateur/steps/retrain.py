@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -43,7 +42,7 @@ def retrain(workshop: Workshop, files: StudyFiles, label: str, num_threads: int)
     """
     record = files.read_record(label)
     if label != UNPRUNED:
-        record = compress(_with_seed(workshop, record.seed), files, label, num_threads)
+        record = compress(workshop, files, label, num_threads)
     if record.compressed is not None and files.read_examination(label) is None:
         torch.set_num_threads(num_threads)
         normalize = workshop.splits.normalize
@@ -73,11 +72,6 @@ def publish(workshop: Workshop, files: StudyFiles, label: str, num_threads: int)
         files.write_examination(examination)
     assert examination.published is not None
     return examination.published
-
-
-def _with_seed(workshop: Workshop, seed: int) -> Workshop:
-    search = workshop.study.search.model_copy(update={"seed": seed})
-    return replace(workshop, study=workshop.study.model_copy(update={"search": search}))
 
 
 def _as_npz(images: ImageSet, normalize: Normalize) -> bytes:

@@ -93,6 +93,11 @@ class StudyFiles:
         assert record.study == self.name
         self._write(self._record_key(record.label), record)
 
+    def create_record(self, record: TrialRecord) -> bool:
+        """Keep the record of a new trial, unless there is one of its label already; tell whether it was kept."""
+        assert record.study == self.name
+        return self.store.put(self._record_key(record.label), record.model_dump_json(indent=1).encode(), if_absent=True)
+
     def trials(self) -> tuple[TrialRecord, ...]:
         """Return the records of all trials, by index."""
         prefix = f"{self._root}/trials/"

@@ -20,7 +20,6 @@ from secateur.analysis.staircase import (
     find_stairs,
     find_structure,
     measure_staircase,
-    sparsity_leaving,
     study_entry,
 )
 from secateur.analysis.units import schedule_document
@@ -29,7 +28,7 @@ from secateur.config import DeviceProfile, Study, load_device
 from secateur.config.located import Located
 from secateur.errors import InputError, MeasurementError
 from secateur.findings import Staircase, StaircasePoint
-from secateur.methods import count_removed
+from secateur.methods import count_removed, sparsity_leaving
 from secateur.pruning import ScheduleEngine
 from secateur.report.staircase import headline, render_html, render_png
 from secateur.results import LatencyReport

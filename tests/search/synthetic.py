@@ -31,6 +31,8 @@ def evaluate(point: Point) -> TrialRecord:
         point.index,
         parameters=point.parameters,
         method=point.method,
+        seed=point.seed,
+        replicate_of=point.replicate_of,
         latency_ratio=1 - 0.6 * a - 0.2 * b,
         top1=90.5 - 4 * a**3 - 6 * b,
     )
@@ -42,6 +44,8 @@ def pending(point: Point) -> TrialRecord:
         point.index,
         parameters=point.parameters,
         method=point.method,
+        seed=point.seed,
+        replicate_of=point.replicate_of,
         state="proposed",
         top1=None,
         latency_ratio=None,

@@ -6,6 +6,7 @@ import importlib
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,7 +28,10 @@ SPACE = Space(
         IntParameter(name="blocks.layer 1/x", low=5, high=9),
         ChoiceParameter(name="group", values=("Filters", "Channels", "Rows")),
         ChoiceParameter(name="bits", values=(2, 4, 8)),
-    )
+        IntParameter(name="epochs", low=1, high=100, is_log=True),
+        FloatParameter(name="lr", low=1e-4, high=1.0, is_log=True),
+    ),
+    {"fixed": "value"},
 )
 LINE = Space((FloatParameter(name="x", low=0.0, high=1.0),))
 
@@ -124,6 +128,39 @@ def test_states_of_trials_reach_ax_and_its_json(ax: ModuleType, tmp_path: Path) 
     known = summary.loc[summary["trial_status"] == "COMPLETED", ["m_latency_ratio", "m_top1"]]
     assert known["m_top1"].tolist() == pytest.approx([record.metrics["top1"] for record in records[:3]])
     assert not known.isna().any(axis=None)
+
+
+def test_a_repeat_is_told_with_what_is_known_of_its_network(ax: ModuleType, tmp_path: Path) -> None:
+    records = make_trials(3, LINE)
+    optimiser = ax.AxOptimiser("study", LINE, make_goal(), 0, records)
+    one, other = optimiser.ask(2)
+    optimiser.tell_repeat(one, records[1])
+    optimiser.tell_repeat(other, make_record(9, state="proposed", top1=None, latency_ratio=None))
+    with quiet():
+        summary = reload(optimiser, tmp_path).summarize()
+    assert summary["trial_status"].tolist() == ["COMPLETED"] * 4 + ["ABANDONED"]
+    assert summary["m_top1"].tolist()[3] == pytest.approx(records[1].metrics["top1"])
+
+
+def test_replicates_are_trials_of_their_own(ax: ModuleType, tmp_path: Path) -> None:
+    records = make_trials(4, LINE)
+    again = make_record(4, parameters=records[2].parameters, top1=80.0, replicate_of="2")
+    goal = replace(make_goal(), top1_error=0.3)
+    optimiser = ax.AxOptimiser("study", LINE, goal, 0, [*records, again])
+    assert len(optimiser.ask(1)) == 1
+    with quiet():
+        summary = reload(optimiser, tmp_path).summarize()
+    assert summary["m_top1"].tolist()[2:5:2] == pytest.approx([records[2].metrics["top1"], 80.0])
+
+
+def test_constraints_hold_with_many_trials_pending(ax: ModuleType) -> None:
+    pending = [
+        make_record(i, parameters={"x": i / 20}, state="proposed", top1=None, latency_ratio=None) for i in range(8, 16)
+    ]
+    records = [*make_trials(8, LINE), *pending]
+    points = ax.AxOptimiser("study", LINE, make_goal(), 0, records).ask(2)
+    assert len(points) == 2
+    assert all(abs(float(point["x"]) - i / 20) > 1e-6 for point in points for i in range(8, 16))
 
 
 def test_finished_space_is_an_error(ax: ModuleType) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -89,6 +90,13 @@ def test_latency_enters_with_its_standard_error() -> None:
         "m_total_latency_ms": pytest.approx((2.0, 0.02)),
         "m_top1": 88.0,
     }
+
+
+def test_top1_enters_with_its_scatter_from_seed_to_seed() -> None:
+    goal = replace(make_goal({"latency_ratio": "minimize", "top1": "maximize"}, "top1_drop <= 3"), top1_error=0.3)
+    outcome = goal.outcome(make_record(top1=88.0, latency_ratio=0.8))
+    assert outcome is not None
+    assert (outcome["m_top1"], outcome["m_top1_drop"]) == ((88.0, 0.3), (2.0, 0.3))
 
 
 def test_bounded_metrics_are_in_the_outcome() -> None:

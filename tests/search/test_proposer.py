@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -13,8 +15,10 @@ from secateur.config import Study
 from secateur.errors import SearchError, StudyError
 from secateur.results import TrialRecord
 from secateur.search import proposer
-from secateur.search.proposer import Proposal, propose, snapshot
-from secateur.search.sampling import random_point, sobol_point
+from secateur.search.proposer import Proposal, by_value, propose, snapshot
+from secateur.search.repeats import Identify, Parameters
+from secateur.search.replicates import replicate_seed
+from secateur.search.sampling import random_points, sobol_point, sobol_points
 from secateur.search.space import Space, grid_points
 from tests.factories import make_record
 from tests.search.synthetic import (
@@ -33,22 +37,34 @@ GRID = {
 }
 
 
+SPACE = Space.from_search(make_search_study().search, BASE_VALUES)
+
+
 class FakeOptimiser:
     """An optimiser that answers what it was told to."""
 
     def __init__(self, answer: Callable[[int], list[dict[str, Any]]]) -> None:
         self.ask = answer
         self.pending: list[Any] = []
+        self.repeats: list[tuple[Any, str]] = []
 
     def tell_pending(self, parameters: Any) -> None:
         self.pending.append(parameters)
+
+    def tell_repeat(self, parameters: Any, known: TrialRecord) -> None:
+        self.repeats.append((parameters, known.label))
 
     def to_json(self) -> dict[str, Any]:
         return {"pending": len(self.pending)}
 
 
-def next_points(study: Study, records: list[TrialRecord], n: int) -> Proposal:
-    return propose(study, BASE_VALUES, records, BASELINES, n)
+def next_points(study: Study, records: list[TrialRecord], n: int, identify: Identify = by_value) -> Proposal:
+    return propose(study, BASE_VALUES, records, BASELINES, n, identify)
+
+
+def in_tenths(parameters: Parameters) -> tuple[int, ...]:
+    """Let networks be the same where all parameters are, in whole tenths."""
+    return tuple(math.floor(10 * float(value)) for value in parameters.values())
 
 
 def sobol(study: Study, index: int) -> dict[str, Any]:
@@ -80,7 +96,7 @@ def test_random_points_are_those_of_their_numbers() -> None:
     space = Space.from_search(study.search, BASE_VALUES)
     records = [pending(point) for point in next_points(study, [], 3).points]
     points = next_points(study, records, 2).points
-    assert [point.parameters for point in points] == [random_point(space, 3, 3), random_point(space, 3, 4)]
+    assert [point.parameters for point in points] == list(islice(random_points(space, 3), 3, 5))
     assert [(point.index, point.method) for point in points] == [(3, "random"), (4, "random")]
 
 
@@ -105,7 +121,7 @@ def test_points_stay_quasi_random_until_enough_is_known() -> None:
 
 
 def _point(record: TrialRecord) -> proposer.Point:
-    return proposer.Point(index=record.index, method=record.method, parameters=record.parameters)
+    return proposer.Point(index=record.index, method=record.method, parameters=record.parameters, seed=record.seed)
 
 
 def test_failing_model_costs_quasi_random_points(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,26 +133,108 @@ def test_failing_model_costs_quasi_random_points(monkeypatch: pytest.MonkeyPatch
     study = make_search_study(initial_trials=2)
     records = [evaluate(point) for point in next_points(study, [], 2).points]
     proposal = next_points(study, records, 2)
-    method = "sobol (bayes failed: ModelError: the matrix is singular)"
-    assert [(p.method, p.parameters) for p in proposal.points] == [(method, sobol(study, i)) for i in (2, 3)]
+    assert [(p.method, p.parameters) for p in proposal.points] == [("sobol", sobol(study, i)) for i in (2, 3)]
+    assert {p.remark for p in proposal.points} == {"Ax failed: ModelError: the matrix is singular"}
     assert proposal.optimiser_state == {"pending": 2}
 
 
 def test_too_few_points_of_the_model_are_filled_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proposer, "_optimiser", lambda *_: FakeOptimiser(lambda n: [{"p.a": 0.25, "p.b": 0.5}]))
+    answers = iter([[{"p.a": 0.25, "p.b": 0.5}], []])
+    monkeypatch.setattr(proposer, "_optimiser", lambda *_: FakeOptimiser(lambda n: next(answers)))
     study = make_search_study(initial_trials=2)
     records = [evaluate(point) for point in next_points(study, [], 2).points]
     points = next_points(study, records, 3).points
-    repeats = "sobol (bayes repeats itself)"
-    assert [(p.index, p.method) for p in points] == [(2, "bayes"), (3, repeats), (4, repeats)]
-    assert points[1].parameters == sobol(study, 3)
+    assert [(p.index, p.method) for p in points] == [(2, "bayes"), (3, "sobol"), (4, "sobol")]
+    assert [p.remark for p in points] == [None, *["Ax proposed fewer new networks than asked for."] * 2]
+    assert points[1].parameters == sobol(study, 2)
 
 
-def test_real_model_repeats_itself_where_nothing_is_left() -> None:
+def test_finished_space_ends_the_search() -> None:
     study = make_search_study(parameters={"p.a": {"min": 0, "max": 1}}, initial_trials=2, constraints=())
     records = [make_record(i, parameters={"p.a": i}, latency_ratio=0.9 - i / 10, top1=89.0 - i) for i in range(2)]
-    (point,) = propose(study, {"p.a": 0}, records, BASELINES, 1).points
-    assert point.method.startswith("sobol (bayes failed: SearchSpaceExhausted")
+    assert propose(study, {"p.a": 0}, records, BASELINES, 1).points == ()
+
+
+# --- the same network twice
+
+
+@pytest.mark.parametrize("method", ["random", "bayes"])
+def test_sequences_pass_over_known_networks(method: str) -> None:
+    study = make_search_study(method=method, initial_trials=60)
+    records: list[TrialRecord] = []
+    for batch_size in (30, 1, 2, 17):
+        records += [pending(point) for point in next_points(study, records, batch_size, in_tenths).points]
+    assert len({in_tenths(record.parameters) for record in records}) == 50
+    one_by_one = next_points(study, [], 50, in_tenths).points
+    assert [record.parameters for record in records] == [point.parameters for point in one_by_one]
+    passed_over = sum(point.num_repeats for point in one_by_one)
+    drawn = islice(sobol_points(SPACE, 0) if method == "bayes" else random_points(SPACE, 0), 50 + passed_over)
+    assert list(drawn)[-1] == one_by_one[-1].parameters
+    assert passed_over > 0
+
+
+def test_grid_has_each_network_once() -> None:
+    tenths = {"min": 0.0, "max": 0.3, "step": 0.05}
+    study = make_search_study(method="grid", parameters={"p.a": tenths, "p.b": {"values": [0.5, 0.55, 0.6]}})
+    points = next_points(study, [], 100, in_tenths).points
+    assert len(points) == 4 * 2
+    assert points[1].parameters == {"p.a": 0.0, "p.b": 0.6}
+    assert points[1].num_repeats == 1
+    assert next_points(study, [pending(point) for point in points], 1, in_tenths).points == ()
+
+
+def test_model_is_told_what_it_repeats_and_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = make_search_study(initial_trials=2)
+    records = [evaluate(point) for point in next_points(study, [], 2).points]
+    repeat = {name: float(value) + 1e-6 for name, value in records[1].parameters.items()}
+    answers = iter([[repeat, {"p.a": 0.35, "p.b": 0.75}], [{"p.a": 0.95, "p.b": 0.15}]])
+    fake = FakeOptimiser(lambda n: next(answers))
+    monkeypatch.setattr(proposer, "_optimiser", lambda *_: fake)
+    points = next_points(study, records, 2, in_tenths).points
+    assert [(p.parameters["p.a"], p.method, p.num_repeats) for p in points] == [(0.35, "bayes", 0), (0.95, "bayes", 1)]
+    assert fake.repeats == [(repeat, "1")]
+
+
+def test_model_that_goes_on_repeating_gets_what_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = make_search_study(initial_trials=2)
+    records = [evaluate(point) for point in next_points(study, [], 2).points]
+    repeat = records[0].parameters
+    fake = FakeOptimiser(lambda n: [dict(repeat)])
+    monkeypatch.setattr(proposer, "_optimiser", lambda *_: fake)
+    (point,) = next_points(study, records, 1, in_tenths).points
+    assert (point.method, point.num_repeats) == ("bayes", 2)
+    assert in_tenths(point.parameters) not in {in_tenths(record.parameters) for record in records}
+    assert all(abs(float(point.parameters[name]) - float(repeat[name])) < 0.15 for name in repeat)
+    assert fake.pending == [point.parameters]
+
+
+def test_real_model_proposes_each_network_once() -> None:
+    study = make_search_study(initial_trials=6, constraints=())
+    records: list[TrialRecord] = []
+    for batch_size in (6, 4):
+        records += [evaluate(point) for point in next_points(study, records, batch_size, in_tenths).points]
+    assert len({in_tenths(record.parameters) for record in records}) == len(records)
+    assert {record.method for record in records} == {"sobol", "bayes"}
+
+
+# --- replicates
+
+
+def test_replicates_follow_the_quasi_random_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = iter([{"p.a": i / 20, "p.b": 0.5} for i in range(20)])
+    fake = FakeOptimiser(lambda n: list(islice(found, n)))
+    monkeypatch.setattr(proposer, "_optimiser", lambda *_: fake)
+    study = make_search_study(initial_trials=6, replicates=2)
+    records = run_study(study, 12, batch_size=3)
+    replicates = [record for record in records if record.method == "replicate"]
+    assert [record.index for record in replicates] == [6, 9]
+    for replicate in replicates:
+        (original,) = [record for record in records if record.label == replicate.replicate_of]
+        assert original.parameters == replicate.parameters
+        assert original.method == "sobol"
+        assert (original.seed, replicate.seed) == (0, replicate_seed(study, replicate.index))
+    assert len({replicate.replicate_of for replicate in replicates}) == 2
+    assert len({replicate.seed for replicate in replicates}) == 2
 
 
 def test_interrupted_search_goes_on_as_if_it_had_not_been() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +25,15 @@ def make_search(**parameters: dict[str, Any]) -> Search:
         pytest.param({"min": 0, "max": 1}, 0.5, FloatParameter(name="x", low=0.0, high=1.0), id="schedule is broken"),
         pytest.param({"min": 0.0, "max": 9}, 7, FloatParameter(name="x", low=0.0, high=9.0), id="one end is broken"),
         pytest.param({"min": 1, "max": 9, "step": 2.0}, 7, IntParameter(name="x", low=1, high=9, step=2), id="step"),
+        pytest.param(
+            {"min": 1, "max": 9, "log": True}, 7, IntParameter(name="x", low=1, high=9, is_log=True), id="log"
+        ),
+        pytest.param(
+            {"min": 0.1, "max": 9, "log": True},
+            7,
+            FloatParameter(name="x", low=0.1, high=9, is_log=True),
+            id="log, broken",
+        ),
         pytest.param({"values": [3, 1, 2.5, 1]}, 1, ChoiceParameter(name="x", values=(1, 2.5, 3)), id="numbers"),
         pytest.param({"values": ["b", "a", "b"]}, "a", ChoiceParameter(name="x", values=("b", "a")), id="names"),
         pytest.param({"values": ["auto", 2]}, 2, ChoiceParameter(name="x", values=("auto", 2)), id="mixed"),
@@ -31,6 +41,16 @@ def make_search(**parameters: dict[str, Any]) -> Search:
 )
 def test_kind_follows_from_study_and_schedule(wanted: dict[str, Any], base: ParameterValue, expected: object) -> None:
     assert Space.from_search(make_search(x=wanted), {"x": base}).parameters == (expected,)
+
+
+def test_fixed_values_are_no_axis_but_part_of_every_point() -> None:
+    space = Space.from_search(make_search(x={"value": "a"}, y={"min": 0, "max": 1, "step": 1}), {"x": "b", "y": 0})
+    assert space.parameters == (IntParameter(name="y", low=0, high=1, step=1),)
+    assert space.from_unit([0.7]) == {"y": 1, "x": "a"}
+    assert list(grid_points(space)) == [{"y": 0, "x": "a"}, {"y": 1, "x": "a"}]
+    assert {"y": 1, "x": "a"} in space
+    assert {"y": 1, "x": "b"} not in space
+    assert {"y": 1} not in space
 
 
 def test_only_numbers_are_ordered() -> None:
@@ -69,18 +89,29 @@ def test_grid_of_whole_numbers_is_whole() -> None:
     assert all(isinstance(value, int) for value in values)
 
 
-PARAMETERS = st.one_of(
+WITH_A_GRID = st.one_of(
     st.builds(lambda n: IntParameter(name="", low=-2, high=-2 + n, step=1), st.integers(1, 4)),
     st.builds(lambda n: FloatParameter(name="", low=0.0, high=n / 10, step=0.1), st.integers(1, 4)),
     st.builds(lambda n: ChoiceParameter(name="", values=tuple("abcde"[:n])), st.integers(2, 5)),
+    st.builds(lambda n: ChoiceParameter(name="", values=(0.25, 1, 2.5, 8)[:n]), st.integers(2, 4)),
 )
-SPACES = st.lists(PARAMETERS, min_size=1, max_size=3).map(
-    lambda ps: Space(tuple(type(p)(**(vars(p) | {"name": f"p{i}"})) for i, p in enumerate(ps)))
+LOGARITHMIC = st.one_of(
+    st.builds(
+        lambda low, n: IntParameter(name="", low=low, high=low + n, is_log=True), st.integers(1, 9), st.integers(1, 99)
+    ),
+    st.builds(lambda n: FloatParameter(name="", low=1e-4, high=10.0**n, is_log=True), st.integers(-3, 3)),
 )
+
+
+def spaces(parameters: st.SearchStrategy[Any]) -> st.SearchStrategy[Space]:
+    """Return spaces of one to three axes, with a fixed value beside them."""
+    return st.lists(parameters, min_size=1, max_size=3).map(
+        lambda ps: Space(tuple(replace(p, name=f"p{i}") for i, p in enumerate(ps)), {"fixed": 0.1})
+    )
 
 
 @settings(deadline=None)
-@given(SPACES)
+@given(spaces(WITH_A_GRID))
 def test_grid_is_complete_unique_and_in_order(space: Space) -> None:
     points = list(grid_points(space))
     positions = [tuple(p.grid().index(point[p.name]) for p in space.parameters) for point in points]
@@ -90,9 +121,26 @@ def test_grid_is_complete_unique_and_in_order(space: Space) -> None:
 
 
 @settings(deadline=None)
-@given(SPACES, st.lists(st.floats(0, 1, exclude_max=True), min_size=3, max_size=3))
-def test_unit_cube_maps_into_the_space(space: Space, point: list[float]) -> None:
-    assert space.from_unit(point[: len(space.parameters)]) in space
+@given(spaces(WITH_A_GRID | LOGARITHMIC), st.lists(st.floats(0, 1, exclude_max=True), min_size=3, max_size=3))
+def test_unit_cube_maps_into_the_space_and_back(space: Space, point: list[float]) -> None:
+    values = space.from_unit(point[: len(space.parameters)])
+    assert values in space
+    back = space.to_unit(values)
+    assert all(0 <= u <= 1 for u in back)
+    for parameter, u, v in zip(space.parameters, point, back, strict=False):
+        again = parameter.from_unit(v)
+        if isinstance(parameter, FloatParameter):
+            assert v == pytest.approx(u, abs=1e-9)
+            assert again == pytest.approx(values[parameter.name])
+        else:
+            assert again == values[parameter.name]
+
+
+def test_logarithmic_axes_share_by_factors() -> None:
+    lr = FloatParameter(name="lr", low=0.001, high=0.1, is_log=True)
+    assert [lr.from_unit(u) for u in (0.0, 0.5, 1.0)] == pytest.approx([0.001, 0.01, 0.1])
+    epochs = IntParameter(name="epochs", low=1, high=7, is_log=True)
+    assert [epochs.from_unit(u) for u in (0.0, 0.32, 0.34, 0.66, 0.67, 1.0)] == [1, 1, 2, 3, 4, 7]
 
 
 def test_unit_interval_is_shared_equally() -> None:

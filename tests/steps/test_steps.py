@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,14 @@ import torch
 from secateur import progress
 from secateur.benchmark import client
 from secateur.candidate import Workshop
-from secateur.config import Study
+from secateur.config import Choice, Fixed, Study
 from secateur.errors import DatasetError, MeasurementError, NotFoundError, StudyError
 from secateur.results import OFF_THE_SHELF, UNPRUNED, Failure, Scores, StudyResults, TrialRecord
 from secateur.steps.compress import compress
 from secateur.steps.compress import test as evaluate_finalist
 from secateur.steps.measure import measure
 from secateur.steps.open import open_study
-from secateur.steps.propose import observe, propose
+from secateur.steps.propose import observe, propose, queue
 from secateur.steps.record import measured, proposed
 from secateur.steps.source import find_study, stored_study
 from secateur.store import Store, StudyFiles, open_store
@@ -176,6 +177,42 @@ def test_the_same_study_proposes_the_same(study: Study) -> None:
     assert points[0] == points[1]
 
 
+def test_a_number_that_a_person_took_meanwhile_is_left_to_them(study: Study) -> None:
+    files = begin(MemoryStore(), study)
+    before = files.results()
+    own = queue(files, study, {"pruner_0.desired_sparsity": 0.25})
+    records = propose(files, study, before, 2)
+    assert [record.label for record in records] == ["1", "2"]
+    assert files.trials() == (own, *records)
+    assert propose(files, study, before, 2) == records  # a second attempt finds what the first has written
+
+
+def test_points_of_known_networks_are_counted_and_passed_over(study: Study) -> None:
+    files = begin(MemoryStore(), study)
+    propose(files, study, files.results(), 30)
+    kept = {tuple(math.floor(8 * float(value)) for value in trial.parameters.values()) for trial in files.trials()}
+    assert len(kept) == 30
+    assert sum(trial.num_repeats for trial in files.trials()) > 0
+
+
+def test_a_finished_space_is_said(study: Study) -> None:
+    said: list[str] = []
+
+    class Listener(progress.Silent):
+        def message(self, text: str) -> None:
+            said.append(text)
+
+    fixed = {
+        "pruner_0.desired_sparsity": Choice(values=(0.0, 0.5, 0.55)),
+        "pruner_1.desired_sparsity": Fixed(value=0.5),
+    }
+    study = study.model_copy(update={"search": study.search.model_copy(update={"parameters": fixed})})
+    files = begin(MemoryStore(), study)
+    with progress.show_on(Listener()):
+        assert len(propose(files, study, files.results(), 5)) == 2
+    assert said == ["tiny: 2 trials hold every network that was found in the search space."]
+
+
 # --- compress, test
 
 
@@ -190,6 +227,45 @@ def test_compressing_twice_changes_nothing(study: Study) -> None:
         assert record.versions.keys() >= {"torch", "secateur"}
         assert compress(workshop, files, label, 1) == record == files.read_record(label)
     assert [files.read_record(label).is_reused for label in (OFF_THE_SHELF, "0")] == [False, True]
+
+
+def test_a_network_that_was_made_before_names_its_trial(study: Study) -> None:
+    files = begin(MemoryStore(), study)
+    workshop = Workshop(study=study, store=files.store)
+    for label, sparsity in ((UNPRUNED, None), ("0", 0.25), ("1", 0.3), ("2", 0.5)):
+        write(files, label, **({} if sparsity is None else {"pruner_0": sparsity}))
+        compress(workshop, files, label, 1)
+    assert [trial.same_as for trial in files.trials()] == [None, "0", None]
+    assert [trial.is_reused for trial in files.trials()] == [False, True, False]
+
+
+def test_a_replicate_is_trained_again_with_its_own_seed(study: Study) -> None:
+    study = study.model_copy(update={"training": study.training.model_copy(update={"epochs": 1, "batch_size": 16})})
+    files = begin(MemoryStore(), study)
+    workshop = Workshop(study=study, store=files.store)
+    for label, seed in ((UNPRUNED, 0), ("0", 0), ("1", 7), ("2", 7)):
+        record = write(files, label, **({} if label == UNPRUNED else {"pruner_0": 0.25}))
+        files.write_record(record.model_copy(update={"seed": seed}))
+        compress(workshop, files, label, 1)
+    one, replicate, again = files.trials()
+    assert one.compressed is not None
+    assert replicate.compressed is not None
+    assert replicate.compressed.layers == one.compressed.layers
+    assert replicate.compressed.checkpoint != one.compressed.checkpoint
+    assert (replicate.is_reused, replicate.same_as) == (False, None)
+    assert (again.is_reused, again.same_as) == (True, "1")
+
+
+def test_settings_of_training_may_be_a_trials_own(study: Study) -> None:
+    files = begin(MemoryStore(), study)
+    workshop = Workshop(study=study, store=files.store)
+    write(files, UNPRUNED)
+    compress(workshop, files, UNPRUNED, 1)
+    parameters: dict[str, Any] = {"pruner_0.desired_sparsity": 0.25, "training.epochs": 2, "training.batch_size": 16}
+    files.write_record(proposed(files.name, "0", method="random", parameters=parameters, seed=0))
+    compressed = compress(workshop, files, "0", 1).compressed
+    assert compressed is not None
+    assert [epoch.epoch for epoch in compressed.epochs] == [-1, 0, 1]
 
 
 def test_what_cannot_be_thinned_is_a_failed_trial(study: Study) -> None:
