@@ -31,7 +31,7 @@ from secateur.benchmark import measure
 from secateur.candidate import Workshop
 from secateur.config import DeviceProfile, ParameterValue, Study, Training, load_device
 from secateur.export import export_onnx
-from secateur.leaderboard import pareto_front
+from secateur.leaderboard import leaderboard
 from secateur.models import create_model
 from secateur.results import OFF_THE_SHELF, UNPRUNED, LatencyReport, StudyResults, TrialRecord
 from secateur.store import get_object, open_store
@@ -117,9 +117,7 @@ class Found:
     @cached_property
     def front(self) -> list[TrialRecord]:
         """The trials that no other beats, by validation images and after the search's short retraining."""
-        trials = [trial for trial in self.results.trials if trial.is_usable]
-        objectives = self.results.study["search"]["objectives"]
-        return [trials[i] for i in pareto_front([trial.metrics for trial in trials], objectives)]
+        return [row.record for row in leaderboard(self.results) if row.is_on_front]
 
     def best_within(self, latency_ratio: float) -> TrialRecord:
         """Return the most accurate trial that is no slower; the fastest if all are."""
