@@ -1,4 +1,4 @@
-"""How each group's desired sparsity goes with latency and top1, over quasi-random points (the dissertation's Table 4.1).
+"""How each group's sparsity goes with latency and top1, over quasi-random points (as the dissertation's Table 4.1).
 
     python benchmarks/correlations.py benchmarks/results/search-table.csv [benchmarks/results/recovery.json]
 
