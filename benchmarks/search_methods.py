@@ -46,8 +46,7 @@ Method = Callable[[Oracle, int, int], list[int]]
 def ours(oracle: Oracle, num_trials: int, seed: int) -> list[int]:
     """A study's own proposer, with all its defaults, asked for batches as a sweep asks."""
     study = oracle.problem.study
-    search = study.search.model_copy(update={"seed": seed, "constraints": ()})
-    study = study.model_copy(update={"search": search})
+    study = study.model_copy(update={"search": study.search.model_copy(update={"seed": seed})})
     baselines = {"baseline": {"latency_ratio": 1.0, "top1": oracle.unpruned_top1}}
     records: list[TrialRecord] = []
     rows: list[int] = []

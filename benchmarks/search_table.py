@@ -78,7 +78,7 @@ class Problem:
     @classmethod
     def load(cls) -> Problem:
         """Read the study."""
-        return cls(load_study(resources.find(STUDY)))
+        return cls(load_study(resources.find(STUDY), ["training.epochs=0"]))
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -183,13 +183,8 @@ def record(table: Table, problem: Problem, bench: Bench, num_networks: int, batc
         while (missing := num_networks - len(table.entries)) > 0:
             started = time.monotonic()
             points = _new_points(table, problem, min(batch_size, missing))
-            top1, paths = [], []
-            for index, point in points:
-                module = bench.prune(bench.schedule.with_parameters(point))
-                recalibrate_bn(module, bench.recalibration, bench.splits.normalize, num_images=RECALIBRATION_IMAGES)
-                top1.append(bench.scores(module)["top1"])
-                paths.append(Path(folder, f"{index}.onnx"))
-                paths[-1].write_bytes(export_onnx(module.eval(), bench.splits.input_size, num_checks=0))
+            paths = [Path(folder, f"{index}.onnx") for index, _ in points]
+            top1 = [_make(bench, point, path) for (_, point), path in zip(points, paths, strict=True)]
             made = time.monotonic()
             reports = measure(paths, reference, device, seed=points[0][0])
             found = zip(points, top1, reports, strict=True)
@@ -202,6 +197,14 @@ def record(table: Table, problem: Problem, bench: Bench, num_networks: int, batc
             now = time.monotonic()
             seconds = f"{(made - started) / len(points):.2f} s to make, {(now - made) / len(points):.2f} s to measure"
             print(f"{len(table.entries)} networks; a network took {seconds}", flush=True)
+
+
+def _make(bench: Bench, point: Point, path: Path) -> float:
+    """Prune and recalibrate a network, export it, and return its top1."""
+    module = bench.prune(bench.schedule.with_parameters(point))
+    recalibrate_bn(module, bench.recalibration, bench.splits.normalize, num_images=RECALIBRATION_IMAGES)
+    path.write_bytes(export_onnx(module.eval(), bench.splits.input_size, num_checks=0))
+    return float(bench.scores(module)["top1"])
 
 
 def _new_points(table: Table, problem: Problem, count: int) -> list[tuple[int, dict[str, float]]]:
