@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from torch import nn
 
 from secateur import resources
 from secateur.benchmark import measure
-from secateur.config import ParameterValue, Study, load_study
+from secateur.config import ParameterValue, Study, load_device, load_study
 from secateur.export import export_onnx
 from secateur.methods.ranking import count_removed
 from secateur.models import create_model
@@ -34,10 +35,12 @@ from secateur.training import recalibrate_bn
 
 STUDY = "schedules/studies/dissertation-multi.yaml"
 """Space, schedule and objectives of the problem."""
-DEVICE_STUDY = "schedules/studies/dissertation-1.yaml"
-"""How its networks are measured: shortly, and many in one process."""
-VALIDATION_IMAGES = 1000
-RECALIBRATION_IMAGES = 512
+DEVICE = "cpu-f32-1thread"
+SHORT = {"num_processes": 1, "num_warmups": 3, "min_rounds": 30, "max_duration_s": 0.2, "target_half_width": 0.02}
+"""How the device's profile is changed: a table wants many networks. Of one process, the interval knows the noise of the
+rounds, and nothing of how compilations differ."""
+VALIDATION_IMAGES = 500
+RECALIBRATION_IMAGES = 256
 DECIMALS = 4
 """Of a recorded sparsity; what is pruned is what is recorded."""
 
@@ -172,7 +175,7 @@ def record(table: Table, problem: Problem, bench: Bench, num_networks: int, batc
         num_networks: In the end.
         batch_size: The larger, the less of the time goes into starting processes; one is lost when this is killed.
     """
-    device = load_study(resources.find(DEVICE_STUDY)).device
+    device = load_device(DEVICE).model_copy(update=SHORT)
     module, num_validated = bench.dense.eval(), len(bench.validation)
     setting = {"study": STUDY, "device": device.model_dump(exclude_defaults=True), "cpu": cpu_name()}
     images = {"validation_images": num_validated, "recalibration_images": RECALIBRATION_IMAGES}
@@ -181,11 +184,10 @@ def record(table: Table, problem: Problem, bench: Bench, num_networks: int, batc
         reference = Path(folder, "unpruned.onnx")
         reference.write_bytes(export_onnx(module, bench.splits.input_size, num_checks=0))
         while (missing := num_networks - len(table.entries)) > 0:
-            started = time.monotonic()
+            started, cpu_s = time.monotonic(), _cpu_s()
             points = _new_points(table, problem, min(batch_size, missing))
             paths = [Path(folder, f"{index}.onnx") for index, _ in points]
             top1 = [_make(bench, point, path) for (_, point), path in zip(points, paths, strict=True)]
-            made = time.monotonic()
             reports = measure(paths, reference, device, seed=points[0][0])
             found = zip(points, top1, reports, strict=True)
             entries = [_entry(problem, *p, t, r) for p, t, r in found if isinstance(r, LatencyReport)]
@@ -194,9 +196,14 @@ def record(table: Table, problem: Problem, bench: Bench, num_networks: int, batc
             table.append(entries)
             for path in paths:
                 path.unlink()
-            now = time.monotonic()
-            seconds = f"{(made - started) / len(points):.2f} s to make, {(now - made) / len(points):.2f} s to measure"
-            print(f"{len(table.entries)} networks; a network took {seconds}", flush=True)
+            spent = [(time.monotonic() - started) / len(points), (_cpu_s() - cpu_s) / len(points)]
+            print("{} networks; {:.2f} s each, {:.2f} s of CPU".format(len(table.entries), *spent), flush=True)
+
+
+def _cpu_s() -> float:
+    """Return the CPU seconds of this process, and of those it has waited for: torch's and the measurement's."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def _make(bench: Bench, point: Point, path: Path) -> float:
