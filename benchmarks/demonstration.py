@@ -27,6 +27,7 @@ from scipy.stats import ttest_ind
 from torch import nn
 
 from flows import run_study
+from secateur import resources
 from secateur.benchmark import measure
 from secateur.candidate import Workshop
 from secateur.config import DeviceProfile, ParameterValue, Study, Training, load_device
@@ -43,7 +44,7 @@ SEARCH = ("training.epochs=2", "training.lr=0.02", "training.distillation=true",
 """Of the search, unless `--set` says otherwise: its candidates are retrained shortly, its champions anew and longer."""
 SMOKE = (
     "model=resnet20_cifar",
-    "schedule=schedules/compression/resnet20-filters.yaml",
+    f"schedule={resources.find('schedules/compression/resnet20-filters.yaml')}",
     "baseline.epochs=1",
     "training.epochs=0",
     "budget.trials=4",

@@ -46,12 +46,12 @@ def hypervolume(entries: Sequence[Entry]) -> float:
     return area
 
 
-def run_all(oracle: Oracle, runs: Results, num_seeds: int) -> None:
+def run_all(oracle: Oracle, runs: Results, num_seeds: int, num_trials: int) -> None:
     """Run what is missing, seed by seed, so that an interrupted comparison is a fair one of fewer seeds."""
     for seed in range(num_seeds):
         for name, method in METHODS.items():
-            if not runs.done("runs", name, str(seed)):
-                rows = method(oracle, max(SIZES), seed)
+            if len((runs.get("runs", name, str(seed)) or "").split()) < num_trials:
+                rows = method(oracle, num_trials, seed)
                 runs.put(" ".join(map(str, rows)), "runs", name, str(seed))
                 print(f"seed {seed}: {name} is done", file=sys.stderr, flush=True)
 
@@ -80,15 +80,15 @@ def holm(p_values: Mapping[tuple[str, int], float]) -> dict[tuple[str, int], flo
     return corrected
 
 
-def show(oracle: Oracle, runs: Results, num_seeds: int) -> None:
+def show(oracle: Oracle, runs: Results, num_seeds: int, sizes: Sequence[int]) -> None:
     """Print the shares of the hypervolume, and what the tests say."""
-    found = {(name, size): shares(oracle, runs, name, num_seeds, size) for name in METHODS for size in SIZES}
+    found = {(name, size): shares(oracle, runs, name, num_seeds, size) for name in METHODS for size in sizes}
     print(
         f"{len(oracle.entries)} networks, {num_seeds} seeds; share of the table's hypervolume, mean [95 % interval]\n"
     )
-    print("| search |" + "".join(f" {size} trials |" for size in SIZES) + "\n|" + " --- |" * (len(SIZES) + 1))
+    print("| search |" + "".join(f" {size} trials |" for size in sizes) + "\n|" + " --- |" * (len(sizes) + 1))
     for name in METHODS:
-        cells = ("{:.4f} [{:.4f}, {:.4f}]".format(*mean_interval(found[name, size])) for size in SIZES)
+        cells = ("{:.4f} [{:.4f}, {:.4f}]".format(*mean_interval(found[name, size])) for size in sizes)
         print(f"| {name} | {' | '.join(cells)} |")
     gains = {(name, size): found["ours", size] - found[name, size] for name, size in found if name != "ours"}
     corrected = holm({key: float(wilcoxon(gain).pvalue) if gain.any() else 1.0 for key, gain in gains.items()})
@@ -110,6 +110,7 @@ def main() -> None:
     parser.add_argument("--validation-images", type=int, default=VALIDATION_IMAGES)
     parser.add_argument("--half", choices=["even", "odd"], help="settings are chosen on one, judged on the other")
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--trials", type=int, choices=SIZES, default=max(SIZES), help="of the longest search")
     options = parser.parse_args()
     torch.set_num_threads(1)
     table, problem = Table(options.table), Problem.load()
@@ -126,8 +127,8 @@ def main() -> None:
     if runs.get("table") not in (None, digest):
         parser.error("the runs beside the table are of another state of it: remove or rename them.")
     runs.put(digest, "table")
-    run_all(oracle, runs, options.seeds)
-    show(oracle, runs, options.seeds)
+    run_all(oracle, runs, options.seeds, options.trials)
+    show(oracle, runs, options.seeds, [size for size in SIZES if size <= options.trials])
 
 
 if __name__ == "__main__":
