@@ -23,7 +23,6 @@ from typing import Any
 import torch
 from recovery import Results, cpu_name
 from scipy.stats import t as student
-from scipy.stats import ttest_ind
 from torch import nn
 
 from flows import run_study
@@ -288,12 +287,14 @@ def show(content: Mapping[str, Any]) -> None:
 
 def difference(ours: Sequence[float], theirs: Sequence[float]) -> tuple[str, str]:
     """Return the difference of two means with its interval (Welch 1947), and what could have been detected."""
-    gained = statistics.mean(ours) - statistics.mean(theirs)
-    deviation = math.sqrt((statistics.variance(ours) + statistics.variance(theirs)) / 2) if len(ours) > 1 else 0.0
-    if not deviation:
-        return f"{gained:+.2f} [one value]", "-"
-    interval = ttest_ind(ours, theirs, equal_var=False).confidence_interval(1 - ALPHA)
-    return f"{gained:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]", f"{detectable(deviation, len(ours)):.2f}"
+    num_seeds, gained = len(ours), statistics.mean(ours) - statistics.mean(theirs)
+    variances = [statistics.variance(values) if num_seeds > 1 else 0.0 for values in (ours, theirs)]
+    if not any(variances):
+        return f"{gained:+.2f}", "-"
+    degrees = (num_seeds - 1) * sum(variances) ** 2 / sum(variance**2 for variance in variances)
+    margin = student.ppf(1 - ALPHA / 2, degrees) * math.sqrt(sum(variances) / num_seeds)
+    finds = detectable(math.sqrt(statistics.mean(variances)), num_seeds)
+    return f"{gained:+.2f} [{gained - margin:+.2f}, {gained + margin:+.2f}]", f"{finds:.2f}"
 
 
 def spread(values: Sequence[float]) -> str:

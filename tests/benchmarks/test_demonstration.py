@@ -25,7 +25,7 @@ def test_a_difference_has_an_interval() -> None:
     gained, finds = difference([88.0, 88.2, 88.4], [87.0, 87.2, 87.4])
     assert gained == "+1.00 [+0.55, +1.45]"
     assert finds == f"{detectable(0.2, 3):.2f}"
-    assert difference([88.0], [87.0]) == ("+1.00 [one value]", "-")
+    assert difference([88.0], [87.0]) == ("+1.00", "-")
 
 
 def test_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
