@@ -29,7 +29,6 @@ from secateur.results import (
     TrialRecord,
 )
 from secateur.search.proposer import Point, propose
-from secateur.search.sampling import random_point
 from secateur.search.space import FloatParameter
 
 NUM_INITIAL = 2 * len(SPARSITIES)
@@ -60,7 +59,8 @@ def ours(oracle: Oracle, num_trials: int, seed: int) -> list[int]:
 
 def random_search(oracle: Oracle, num_trials: int, seed: int) -> list[int]:
     """Uniformly random points."""
-    return [oracle.row(random_point(oracle.problem.space, seed, index)) for index in range(num_trials)]
+    space, rng = oracle.problem.space, np.random.default_rng(seed)
+    return [oracle.row(space.from_unit(rng.random(len(space.parameters)).tolist())) for _ in range(num_trials)]
 
 
 def tpe(oracle: Oracle, num_trials: int, seed: int) -> list[int]:
