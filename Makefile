@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .PHONY: help install demo demonstration test slow golden check format lock clean
 
 help: ## Show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 install: $(VENV)/.installed ## Create .venv with everything in it
 
