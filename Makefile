@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow golden check format lock clean
+.PHONY: help install demo demonstration test slow golden check format lock clean
 
 help: ## Show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 install: $(VENV)/.installed ## Create .venv with everything in it
 
@@ -22,6 +22,9 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 
 demo: install ## Run the quickstart study: prune, retrain, measure, report
 	$(BIN)/secateur sweep schedules/studies/quickstart.yaml
+
+demonstration: install ## Our champions against their rivals (docs/demonstration.md); hours; ARGS="--smoke" takes minutes
+	$(BIN)/python benchmarks/demonstration.py $(ARGS)
 
 test: install ## Run the default tests
 	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder

@@ -105,7 +105,17 @@ def test_devices(secateur: Secateur) -> None:
     assert "Device profiles" in secateur("devices").out
 
 
-@pytest.mark.parametrize("name", ["quickstart", "resnet56-latency-no-retraining"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "quickstart",
+        "resnet56-latency-no-retraining",
+        "dissertation-1",
+        "dissertation-2",
+        "dissertation-3",
+        "dissertation-multi",
+    ],
+)
 def test_shipped_studies_are_right_wherever_one_stands(secateur: Secateur, name: str) -> None:
     typed = secateur("check", Path(__file__).parents[2] / "schedules" / "studies" / f"{name}.yaml")
     assert typed.code == 0, typed.err
