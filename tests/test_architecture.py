@@ -19,6 +19,7 @@ BOTTOM = {
     "secateur.results",
     "secateur.confusion",
     "secateur.findings",
+    "secateur.insight",
     "secateur.progress",
     "secateur.resources",
     "secateur.sensitivity_results",
