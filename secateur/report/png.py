@@ -54,12 +54,11 @@ def render_pareto_png(results: StudyResults) -> bytes:
     facts = gather(results)
     found = first_figure(facts)
     figure = Canvas(figsize=(WIDTH_PX / _DPI, HEIGHT_PX / _DPI), dpi=_DPI, layout="constrained")
-    figure.suptitle(facts.study.name, x=0.01, ha="left", fontsize=14, fontweight="bold")
     said = f"{headline(facts)} {found.reason if isinstance(found, LeftOut) else found.note}"
     text = textwrap.fill(textwrap.shorten(said, _MAX_TEXT, placeholder=" …"), _LINE)
     figure.supxlabel(text, x=0.01, ha="left", fontsize=_SMALL, color=_MUTED)
     if isinstance(found, Figure):
-        _draw_panels(figure, found, num_columns=len(found.panels))
+        _draw_panels(figure, found, facts.study.name, num_columns=len(found.panels))
     return _png(figure)
 
 
@@ -69,10 +68,9 @@ def render_png(figure: Figure) -> bytes:
     num_rows = math.ceil(len(figure.panels) / num_columns)
     height = _AROUND_PX + num_rows * max(map(_height_px, figure.panels))
     canvas = Canvas(figsize=(WIDTH_PX / _DPI, height / _DPI), dpi=_DPI, layout="constrained")
-    canvas.suptitle(figure.title, x=0.01, ha="left", fontsize=13, fontweight="bold")
     text = textwrap.fill(f"{figure.reading} {figure.note}".strip(), _LINE)
     canvas.supxlabel(text, x=0.01, ha="left", fontsize=_SMALL, color=_MUTED)
-    _draw_panels(canvas, figure, num_columns)
+    _draw_panels(canvas, figure, figure.title, num_columns)
     return _png(canvas)
 
 
@@ -87,7 +85,9 @@ def _height_px(panel: Panel) -> int:
     return _PANEL_PX if panel.num_rows is None else max(_PANEL_PX // 2, 60 + _ROW_PX * panel.num_rows)
 
 
-def _draw_panels(canvas: Canvas, figure: Figure, num_columns: int) -> None:
+def _draw_panels(canvas: Canvas, figure: Figure, title: str, num_columns: int) -> None:
+    room = "\n" if len(figure.legend) > 1 else ""
+    canvas.suptitle(f"{title}{room}", x=0.01, ha="left", fontsize=14, fontweight="bold")
     num_rows = math.ceil(len(figure.panels) / num_columns)
     grid = canvas.subplots(num_rows, num_columns, squeeze=False).flatten()
     for axes in grid[len(figure.panels) :]:
