@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import functools
+import gzip
 import hashlib
 import html
 import importlib.resources
@@ -21,10 +23,10 @@ Tile = tuple[str, str, str]
 def html_page(
     *, overline: str, name: str, what: str, headline: str, tiles: Sequence[Tile], sections: Sequence[str], footer: str
 ) -> str:
-    """Return a self-contained page of about 5 MB; all but `sections` are plain texts."""
-    scripts = [plotly_script(), _asset("report.js")]
+    """Return a self-contained page of about 2 MB; all but `sections` are plain texts."""
+    script, plotly = _asset("report.js"), plotly_script()
     return string.Template(_asset("page.html")).substitute(
-        policy=_policy(scripts),
+        policy=_policy([plotly, script]),
         overline=html.escape(overline),
         name=html.escape(name),
         style=_asset("report.css"),
@@ -33,7 +35,8 @@ def html_page(
         tiles=_tiles(tiles),
         sections="\n".join(sections),
         footer=html.escape(footer),
-        scripts="\n".join(f"<script>{script}</script>" for script in scripts),
+        plotly=_packed(plotly),
+        script=script,
     )
 
 
@@ -132,6 +135,12 @@ def _policy(scripts: Sequence[str]) -> str:
     hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(f"'sha256-{value}'" for value in hashes)
     return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:"
+
+
+@functools.cache
+def _packed(script: str) -> str:
+    """Return a script as the page's own script unpacks it: compressed, it takes 2 MB instead of 5."""
+    return base64.b64encode(gzip.compress(script.encode(), mtime=0)).decode()
 
 
 def _tiles(tiles: Sequence[Tile]) -> str:

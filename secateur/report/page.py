@@ -44,7 +44,7 @@ _ROW_REM, _AROUND_REM, _MIN_REM = 1.15, 6.0, 16.0
 
 
 def render_html(results: StudyResults, insight: Insight | NoInsight = NOT_ASKED) -> str:
-    """Return the report of a study as one self-contained HTML page of about 5 MB.
+    """Return the report of a study as one self-contained HTML page of about 2 MB.
 
     Args:
         results: All records of the study.

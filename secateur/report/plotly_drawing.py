@@ -66,7 +66,7 @@ def _axis(axis: Axis, view: Range) -> dict[str, Any]:
         ticks = {"tickvals": [at for at, _ in shown], "ticktext": [_lines(text) for _, text in shown]}
     return {
         "title": _title(axis),
-        "range": _rounded(view),
+        "range": list(view),
         "zeroline": False,
         "automargin": True,
         **ticks,

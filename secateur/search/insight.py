@@ -23,6 +23,9 @@ MAX_TRIALS = 256
 _MIN_TRIALS, _MIN_TRIALS_A_PARAMETER = 20, 3
 """Of fewer, indices would say little, and importing Ax takes as long as several trials of a small study."""
 
+_UNTRAINED = {"gated", "stopped"}
+"""Their top1 is not what they would have reached."""
+
 
 class Question(Record):
     """What `secateur.search.ax_insight` reads."""
@@ -80,7 +83,7 @@ def ask_for_insight(
 def modelled(results: StudyResults) -> list[TrialRecord]:
     """Return the trials that a model can be fitted to: of this search space, with latency and top1."""
     names = results.study["search"]["parameters"].keys()
-    usable = [record for record in results.trials if record.is_usable and record.parameters.keys() == names]
+    usable = [r for r in results.trials if r.is_usable and r.state not in _UNTRAINED and r.parameters.keys() == names]
     return [record for record in usable if record.metrics.keys() >= {"latency_ratio", "top1"}]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 from html.parser import HTMLParser
 from typing import Any
@@ -15,6 +17,7 @@ class Page(HTMLParser):
     Attributes:
         elements: Each element's tag and attributes.
         scripts: What is run.
+        plotly: What is run besides, once it is unpacked.
         figures: What the JSON beside each plot holds, by the id of its element.
         hovers: What is told of each record where the pointer is, by label.
         titles: The columns of the table of trials.
@@ -25,6 +28,7 @@ class Page(HTMLParser):
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.scripts: list[str] = []
+        self.plotly = ""
         self.figures: dict[str, Any] = {}
         self.hovers: dict[str, str] = {}
         self.titles: list[str] = []
@@ -72,6 +76,9 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         tag, attributes = self._open[-1] if self._open else ("", {})
         if tag == "script" and "type" in attributes:
+            if attributes["id"] == "plotly":
+                self.plotly = gzip.decompress(base64.b64decode(data)).decode()
+                return
             value = json.loads(data, parse_constant=_refuse)
             if attributes["id"] == "records":
                 self.hovers = value

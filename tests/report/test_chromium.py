@@ -84,7 +84,7 @@ def test_a_click_on_a_header_sorts_the_trials(tab: Tab, tmp_path: Path) -> None:
 
 
 def test_a_page_of_hundreds_of_trials_and_of_one_objective_is_drawn(tab: Tab, tmp_path: Path) -> None:
-    show(tab, tmp_path, make_results(study=SINGLE, num_trials=1000))
+    show(tab, tmp_path, make_results(study=SINGLE, num_trials=1600))
     assert tab.problems == []
     assert tab.evaluate(NOT_DRAWN) == 0
 
