@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+from concurrent.futures import ThreadPoolExecutor
 
 from secateur import report
 from secateur.insight import Insight, NoInsight
 from secateur.leaderboard import leaderboard
 from secateur.report.chart import Figure
+from secateur.report.facts import Facts
+from secateur.report.figures import NOT_ASKED
 from secateur.results import StudyResults
 from secateur.search.insight import ask_for_insight, is_current
 from secateur.store import StudyFiles
@@ -24,19 +27,28 @@ def write_report(files: StudyFiles, results: StudyResults, *, has_all_images: bo
     Returns:
         What the optimiser's model says, or why there is none.
     """
-    insight, facts = insight_of(files, results), report.gather(results)
-    found = [figure for figures in report.study_figures(facts, insight).values() for figure in figures]
-    images = [f for f in (found if has_all_images else [report.first_figure(facts)]) if isinstance(f, Figure)]
+    facts = report.gather(results)
+    with ThreadPoolExecutor(1) as pool:  # while Ax is asked, what does not depend on it is drawn
+        asked = pool.submit(insight_of, files, results)
+        drawn = {f.name: report.render_png(f) for f in _images(facts, NOT_ASKED, has_all=has_all_images)}
+    insight = asked.result()
+    images = _images(facts, insight, has_all=has_all_images)
+    drawn |= {figure.name: report.render_png(figure) for figure in images if figure.name not in drawn}
     contents = {
         "report.html": report.render_html(results, insight).encode(),
         "report.md": report.render_markdown(results, images).encode(),
-        **{f"{figure.name}.png": report.render_png(figure) for figure in images},
+        **{f"{name}.png": png for name, png in drawn.items()},
         "trials.csv": report.render_csv(results).encode(),
     }
     if importlib.util.find_spec("pyarrow"):
         contents["trials.parquet"] = report.render_parquet(results)
     files.write_report(contents)
     return insight
+
+
+def _images(facts: Facts, insight: Insight | NoInsight, *, has_all: bool) -> list[Figure]:
+    figures = [f for group in report.study_figures(facts, insight).values() for f in group]
+    return [f for f in (figures if has_all else [report.first_figure(facts)]) if isinstance(f, Figure)]
 
 
 def insight_of(files: StudyFiles, results: StudyResults) -> Insight | NoInsight:
