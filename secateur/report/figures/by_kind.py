@@ -47,15 +47,16 @@ def by_kind(
     facts: Facts,
     points: Sequence[Placed],
     *,
-    x_interval: ReadInterval = lambda _: None,
-    y_interval: ReadInterval = lambda _: None,
+    x_interval: ReadInterval,
+    y_interval: ReadInterval,
+    has_labels: bool,
 ) -> list[Series]:
     """Return a series for each kind of record."""
     found = []
     for kind in KINDS:
         if of_kind := [point for point in points if kind_of(point[0]) == kind]:
             rows = [row for row, _, _ in of_kind]
-            is_named = kind == "front" and len(rows) <= _MAX_LABELS
+            is_named = has_labels and kind == "front" and len(rows) <= _MAX_LABELS
             symbol, size = SYMBOLS[kind]
             found.append(
                 Series(
@@ -84,6 +85,7 @@ def scatter(
     y_interval: ReadInterval = lambda _: None,
     lines: Sequence[Series] = (),
     bounds: Sequence[Bound] = (),
+    has_labels: bool = False,
     is_diagonal_shown: bool = False,
 ) -> Plot:
     """Return records as points, the axes closest around those that count.
@@ -97,6 +99,7 @@ def scatter(
         y_interval: Around y.
         lines: Below the points.
         bounds: Across the plot.
+        has_labels: A front of a few trials bears their numbers.
         is_diagonal_shown: For two values of one metric.
     """
     near = [p for p in points if p[0].is_on_front or kind_of(p[0]) in _NEAR]
@@ -107,7 +110,7 @@ def scatter(
         title=title,
         x=axis_of(titles[0], all_x, [x for _, x, _ in near] + on_x),
         y=axis_of(titles[1], all_y, [y for _, _, y in near] + on_y),
-        series=(*lines, *by_kind(facts, points, x_interval=x_interval, y_interval=y_interval)),
+        series=(*lines, *by_kind(facts, points, x_interval=x_interval, y_interval=y_interval, has_labels=has_labels)),
         bounds=tuple(bounds),
         is_diagonal_shown=is_diagonal_shown,
     )

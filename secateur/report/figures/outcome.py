@@ -29,6 +29,7 @@ def trade_off(facts: Facts) -> Figure | LeftOut:
         y_interval=interval_of(y),
         lines=_front(points, facts, x) if len(facts.objectives) == 2 else (),
         bounds=[*constraint_bounds(facts, x, "x"), *constraint_bounds(facts, y, "y")],
+        has_labels=True,
     )
     reading = "Up and to the left is better." if is_front and x == "latency_ratio" else ""
     return Figure(
