@@ -98,6 +98,14 @@ class AxOptimiser:
         points = [_decode(self._space, parameters) for parameters in trials.values()]
         return [point for i, point in enumerate(points) if point not in points[:i]]  # Ax may repeat itself in a batch
 
+    def to_json(self) -> dict[str, Any]:
+        """Return what `ax.Client.load_from_json_file` reads, for whoever wants to look at the study with Ax."""
+        with quiet(), tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "ax.json")
+            self._client.save_to_json_file(str(path))
+            snapshot: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return snapshot
+
     def fit(self) -> AxModel:
         """Fit a model to what is known, and return it.
 
@@ -112,14 +120,6 @@ class AxOptimiser:
             raise SearchError(f"{type(exc).__name__}: {str(exc).strip() or 'no reason given'}") from exc
         assert isinstance(adapter, TorchAdapter)
         return AxModel(self._space, adapter)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what `ax.Client.load_from_json_file` reads, for whoever wants to look at the study with Ax."""
-        with quiet(), tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "ax.json")
-            self._client.save_to_json_file(str(path))
-            snapshot: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return snapshot
 
 
 class AxModel:
