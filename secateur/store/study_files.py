@@ -118,18 +118,6 @@ class StudyFiles:
         """Keep the optimiser's state."""
         put_json(self.store, f"{self._root}/ax.json", state)
 
-    def read_insight(self) -> Insight | None:
-        """Return what the optimiser's model said last; None before it was first asked."""
-        document = self._read_json("insight.json")
-        try:
-            return None if document is None else Insight.model_validate(document)
-        except ValidationError:  # of another version: it can be asked again
-            return None
-
-    def write_insight(self, insight: Insight) -> None:
-        """Keep what the optimiser's model says."""
-        put_json(self.store, f"{self._root}/insight.json", insight.model_dump(mode="json"))
-
     def read_control(self) -> Control:
         """Return what somebody wants of the sweep."""
         document = self._read_json("control.json")
@@ -158,6 +146,18 @@ class StudyFiles:
         for key in self.store.list(prefix):
             if key.removeprefix(prefix) not in contents:
                 self.store.delete(key)
+
+    def read_insight(self) -> Insight | None:
+        """Return what the optimiser's model said last; None before it was first asked."""
+        document = self._read_json("insight.json")
+        try:
+            return None if document is None else Insight.model_validate(document)
+        except ValidationError:  # of another version: it can be asked again
+            return None
+
+    def write_insight(self, insight: Insight) -> None:
+        """Keep what the optimiser's model says."""
+        put_json(self.store, f"{self._root}/insight.json", insight.model_dump(mode="json"))
 
     def remove(self) -> None:
         """Delete the study's documents; objects and cached results stay, and so does the lease of who does this.
