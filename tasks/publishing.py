@@ -17,11 +17,16 @@ from prefect.artifacts import (
     aupdate_progress_artifact,
 )
 
-from secateur.report import leaderboard_rows, render_markdown, render_pareto_png
+from secateur.insight import Insight, NoInsight
+from secateur.report import importance_rows, leaderboard_rows, render_markdown, render_pareto_png
 from secateur.results import StudyResults
+from secateur.steps.report import insight_of
 from secateur.steps.report import write_report as write_report_
 from secateur.store import StudyFiles
 from tasks.settings import RETRIED
+
+_FEWEST_MODELLED = 24
+"""Half as much again as a power of two: few studies end there, where the report asks the model anyway."""
 
 
 def artifact_key(study: str, what: str) -> str:
@@ -36,7 +41,7 @@ async def start_progress(study: str) -> UUID:
 
 @task(task_run_name="publish {files.name}", **RETRIED)
 async def publish(files: StudyFiles, results: StudyResults, progress_id: UUID, num_trials: int) -> None:
-    """Update the artifacts: progress, leaderboard, summary, Pareto plot."""
+    """Update the artifacts: progress, leaderboard, summary, Pareto plot, and now and then importance."""
     name = files.name
     num_finished = sum(record.is_finished for record in results.trials)
     png, markdown = await asyncio.gather(
@@ -50,6 +55,23 @@ async def publish(files: StudyFiles, results: StudyResults, progress_id: UUID, n
         acreate_markdown_artifact(markdown, key=artifact_key(name, "summary"), description=f"Summary of {name}"),
         acreate_image_artifact(picture, key=artifact_key(name, "pareto"), description=f"Pareto front of {name}"),
     )
+    if _is_model_due(num_finished, results.study["budget"]["parallel"]):
+        await _publish_importance(name, await asyncio.to_thread(insight_of, files, results))
+
+
+def _is_model_due(num_finished: int, batch: int) -> bool:
+    """Tell whether the last batch brought the trials to 24, 48, 96 and so on: Ax's model takes seconds."""
+    now, before = (num // _FEWEST_MODELLED for num in (num_finished, max(num_finished - batch, 0)))
+    return now.bit_length() > before.bit_length()
+
+
+async def _publish_importance(name: str, insight: Insight | NoInsight) -> None:
+    if isinstance(insight, Insight):
+        rows = [
+            {k: v if isinstance(v, str) else round(v, 3) for k, v in row.items()} for row in importance_rows(insight)
+        ]
+        words = f"Importance of each parameter after {insight.num_trials} trials: Sobol indices of Ax's model"
+        await acreate_table_artifact(rows, key=artifact_key(name, "importance"), description=words)
 
 
 def _leaderboard(results: StudyResults) -> list[dict[str, Any]]:
@@ -62,5 +84,5 @@ def _leaderboard(results: StudyResults) -> list[dict[str, Any]]:
 
 @task(task_run_name="report {files.name}", **RETRIED)
 async def write_report(files: StudyFiles, results: StudyResults) -> None:
-    """Write the report into the store: one HTML page, Markdown, and the plot."""
-    await asyncio.to_thread(write_report_, files, results)
+    """Write the report into the store, and show what the optimiser's model says."""
+    await _publish_importance(files.name, await asyncio.to_thread(write_report_, files, results))

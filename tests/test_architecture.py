@@ -20,6 +20,7 @@ BOTTOM = {
     "secateur.results",
     "secateur.confusion",
     "secateur.findings",
+    "secateur.insight",
     "secateur.progress",
     "secateur.resources",
     "secateur.sensitivity_results",

@@ -166,7 +166,7 @@ def cancel(study: Study, store: StoreUrl = STORE) -> None:
 
 @app.command()
 def report(study: Study, store: StoreUrl = STORE, json: Json = False) -> None:
-    """Write report.html and report.md from the trial records."""
+    """Write the report from the trial records: a page, Markdown with images, CSV and Parquet."""
     from secateur.cli.studies import report as write
 
     write(study, store, as_json=json)

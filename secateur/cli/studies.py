@@ -8,8 +8,8 @@ from typing import Any
 
 from secateur.cli.output import print_json, print_leaderboard, print_table, say
 from secateur.errors import SecateurError
-from secateur.report import leaderboard_rows, render_html, render_markdown, summary_line
-from secateur.results import StudyResults
+from secateur.report import leaderboard_rows, summary_line
+from secateur.steps.report import write_report
 from secateur.steps.source import find_study, stored_study
 from secateur.store import StudyFiles, list_studies, open_store, read_lease
 
@@ -95,26 +95,29 @@ def cancel(study: str, store: str) -> None:
 
 
 def report(study: str, store: str, *, as_json: bool) -> None:
-    """Write the report."""
-    results = _files(study, store).results()
-    folder = write_report_copies(results, store)
+    """Write the report, with all its images."""
+    files = _files(study, store)
+    write_report(files, files.results(), has_all_images=True)
+    folder = copy_report(files)
     if as_json:
         print_json({"html": str(folder / "report.html"), "markdown": str(folder / "report.md")})
     else:
         say(f"{folder / 'report.html'}\n{folder / 'report.md'}")
 
 
-def write_report_copies(results: StudyResults, store: str) -> Path:
-    """Write report.html and report.md where people look for them; return the folder.
+def copy_report(files: StudyFiles) -> Path:
+    """Copy the report out of the store to where people look for it; return the folder.
 
     Raises:
         SecateurError: It cannot be written.
     """
-    folder = RUNS / str(results.study["name"])
+    folder = RUNS / files.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "report.html").write_text(render_html(results), encoding="utf-8")
-        (folder / "report.md").write_text(render_markdown(results), encoding="utf-8")
+        for name, data in files.read_report().items():
+            (folder / name).write_bytes(data)
     except OSError as exc:
-        raise SecateurError(f"{folder}: the report cannot be written: {exc}. The trials are safe in {store}.") from exc
+        raise SecateurError(
+            f"{folder}: the report cannot be written: {exc}. The trials are safe in {files.store.url}."
+        ) from exc
     return folder

@@ -9,27 +9,45 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from secateur.report.facts import gather
+    from secateur.report.figures import first_figure, study_figures
     from secateur.report.markdown import render_markdown
     from secateur.report.model_card import render_model_card
     from secateur.report.page import render_html
-    from secateur.report.png import render_pareto_png
-    from secateur.report.rows import leaderboard_rows, summary_line
+    from secateur.report.parquet import render_parquet
+    from secateur.report.png import render_pareto_png, render_png
+    from secateur.report.rows import importance_rows, leaderboard_rows, summary_line
+    from secateur.report.spreadsheet import render_csv
 
 __all__ = [
+    "first_figure",
+    "gather",
+    "importance_rows",
     "leaderboard_rows",
+    "render_csv",
     "render_html",
     "render_markdown",
     "render_model_card",
     "render_pareto_png",
+    "render_parquet",
+    "render_png",
+    "study_figures",
     "summary_line",
 ]
 
 _MODULES = {
+    "first_figure": "figures",
+    "gather": "facts",
+    "importance_rows": "rows",
     "leaderboard_rows": "rows",
+    "render_csv": "spreadsheet",
     "render_html": "page",
     "render_markdown": "markdown",
     "render_model_card": "model_card",
     "render_pareto_png": "png",
+    "render_parquet": "parquet",
+    "render_png": "png",
+    "study_figures": "figures",
     "summary_line": "rows",
 }
 

@@ -11,6 +11,8 @@ from secateur.config import METRICS, Study
 from secateur.leaderboard import Row
 
 MIN_POINTS = 3
+_QUANTILE = 1.959964
+"""Of the normal distribution, for 95 %."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +22,14 @@ class Correlation:
     r: float | None
     """Pearson's r, -1 to 1; None for fewer than `MIN_POINTS` points or where one side does not vary."""
     num_points: int
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval by Fisher's transformation; None where r is not known, or certain, or of 3 points."""
+        if self.r is None or abs(self.r) == 1 or self.num_points <= MIN_POINTS:
+            return None
+        center, half_width = math.atanh(self.r), _QUANTILE / math.sqrt(self.num_points - 3)
+        return math.tanh(center - half_width), math.tanh(center + half_width)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +79,13 @@ def correlations(rows: Sequence[Row]) -> dict[str, dict[str, Correlation]]:
         for parameter in _parameters(rows)
         if all(_is_number(row.record.parameters.get(parameter, 0)) for row in rows)
     }
+
+
+def correlation_text(found: Correlation) -> str:
+    """Write a correlation with its interval: ``-0.81 [-0.83, -0.79]``; it must be known."""
+    assert found.r is not None
+    interval = "" if found.interval is None else f" [{found.interval[0]:+.2f}, {found.interval[1]:+.2f}]"
+    return f"{found.r:+.2f}{interval}"
 
 
 def _correlation(rows: Sequence[Row], parameter: str, metric: str) -> Correlation:

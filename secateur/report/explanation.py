@@ -115,7 +115,7 @@ def _storage_lines(found: Explanation) -> Iterable[tuple[str, str, list[float], 
 
 
 def render_html(found: Explanation) -> str:
-    """Return the explanation as one self-contained page of about 5 MB."""
+    """Return the explanation as one self-contained page of about 2 MB."""
     said = verdict(found)
     sections = [section("Verdict", "".join(f"<p>{html.escape(sentence)}</p>" for sentence in said))]
     if found.layers:

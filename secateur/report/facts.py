@@ -11,12 +11,26 @@ from secateur.leaderboard import Row, leaderboard
 from secateur.report.formats import parameter_text, short_names
 from secateur.results import BASELINES, UNPRUNED, StudyResults, TrialRecord, metrics_of
 
-Kind = Literal["front", "feasible", "infeasible", "noisy", "suspect", "failed", "pending", "unpruned", "off_the_shelf"]
+Kind = Literal[
+    "front",
+    "feasible",
+    "infeasible",
+    "gated",
+    "stopped",
+    "noisy",
+    "suspect",
+    "failed",
+    "pending",
+    "unpruned",
+    "off_the_shelf",
+]
 
 KINDS: dict[Kind, str] = {
     "front": "on the front",
     "feasible": "completed",
     "infeasible": "constraints not met",
+    "gated": "gated: too slow to be trained",
+    "stopped": "training stopped early",
     "noisy": "noisy measurement",
     "suspect": "predicts one class only",
     "failed": "failed",
@@ -25,6 +39,8 @@ KINDS: dict[Kind, str] = {
     "off_the_shelf": "off the shelf",
 }
 """What a record is shown as, in the order of the legend."""
+
+_NOT_ADAPTIVE = {"sobol", "random", "grid"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +88,11 @@ class Facts:
         """The trials whose figures may be compared, best first."""
         return [row for row in self.rows if row.record.is_usable]
 
+    @property
+    def sampled(self) -> list[Row]:
+        """The usable trials that no earlier result had a say in: an adaptive sample biases correlations and means."""
+        return [row for row in self.usable if row.record.method.partition(" ")[0] in _NOT_ADAPTIVE]
+
     def baseline(self, label: str) -> Row | None:
         """Return a baseline's row, if it is known."""
         return next((row for row in self.baselines if row.record.label == label), None)
@@ -111,7 +132,7 @@ def kind_of(row: Row) -> Kind:
         return "unpruned" if record.label == UNPRUNED else "off_the_shelf"
     if record.state in {"proposed", "compressed"}:
         return "pending"
-    if record.state in ("noisy", "suspect", "failed"):
+    if record.state in ("noisy", "suspect", "failed", "gated", "stopped"):
         return record.state
     if row.is_on_front:
         return "front"

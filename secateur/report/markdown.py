@@ -7,10 +7,11 @@ import re
 from collections.abc import Sequence
 
 from secateur.leaderboard import Row
+from secateur.report.chart import Figure
 from secateur.report.circumstances import device_text, devices, phase_times, versions
 from secateur.report.classes import class_columns, class_lines
 from secateur.report.comparison import compared_names, comparison
-from secateur.report.correlation import correlations, known_metrics, means_by_value
+from secateur.report.correlation import correlation_text, correlations, known_metrics, means_by_value
 from secateur.report.facts import Facts, gather, kind_of, name_of
 from secateur.report.formats import (
     ABSENT,
@@ -21,20 +22,26 @@ from secateur.report.formats import (
     title_of,
 )
 from secateur.report.headline import constraint_text, count_text, headline
+from secateur.report.wall_clock import gate_text, savings
 from secateur.results import StudyResults
 
 MAX_BYTES = 450_000
 """Prefect refuses an artifact somewhat larger."""
 _MAX_TRIALS = 50
 _MAX_FAILURES = 20
-_MAX_CELL = 300
+_MAX_CELL, _MAX_ALTERNATIVE = 300, 1500
 _MARKUP = re.compile(r"[\\`*|~]|\](?=[(\[:])|(?<!\w)_|_(?!\w)")
 """What Markdown would read as more than text: a bracket only where a link could follow, ``_`` only around words."""
 _METRICS = ("top1", "top1_drop", "latency_ratio", "total_latency_ms", "latency_ms", "num_params", "macs", "size_bytes")
 
 
-def render_markdown(results: StudyResults) -> str:
-    """Return the report of a study as GitHub-flavoured Markdown of at most `MAX_BYTES`; the best trials come first."""
+def render_markdown(results: StudyResults, figures: Sequence[Figure] = ()) -> str:
+    """Return the report of a study as GitHub-flavoured Markdown of at most `MAX_BYTES`; the best trials come first.
+
+    Args:
+        results: All records of the study.
+        figures: Those that stand as ``<name>.png`` beside it; without any, the Markdown stands alone.
+    """
     facts = gather(results)
     found = devices(facts)
     sections = {
@@ -49,9 +56,11 @@ def render_markdown(results: StudyResults) -> str:
         "## Trials": _trials(facts),
         "## Baselines and best trial": _comparison(facts),
         "## Classes": _classes(facts),
+        **{f"## {_escape(figure.title)}": _image(figure) for figure in figures},
         "## Correlation of parameters and metrics": _correlations(facts),
         **_means(facts),
-        "## Where the time went": _phases(facts),
+        "## Time spent on trials": _phases(facts),
+        "## What was saved": _savings(facts),
         "## Failed trials": _failures(facts),
         "## Versions": [_escape(", ".join(f"{name} {version}" for name, version in versions(facts).items()))],
     }
@@ -66,6 +75,11 @@ def _cut(text: str) -> str:
     note = "\n\n(cut here: the HTML report holds everything)\n"
     whole_lines, _, _ = data[: MAX_BYTES - len(note)].rpartition(b"\n")
     return whole_lines.decode(errors="ignore") + note
+
+
+def _image(figure: Figure) -> list[str]:
+    alternative = _escape(figure.description, _MAX_ALTERNATIVE)
+    return [f"![{alternative}]({figure.name}.png)", "", _escape(f"{figure.reading} {figure.note}".strip())]
 
 
 def _trials(facts: Facts) -> list[str]:
@@ -110,12 +124,12 @@ def _classes(facts: Facts) -> list[str]:
 
 
 def _correlations(facts: Facts) -> list[str]:
-    found = correlations(facts.usable)
-    metrics = known_metrics(facts.usable)
+    found = correlations(facts.sampled)
+    metrics = known_metrics(facts.sampled)
     if not found or not metrics:
         return []
     rows = [
-        [parameter, *(ABSENT if (r := of_metric[m].r) is None else f"{r:+.2f}" for m in metrics)]
+        [parameter, *(ABSENT if of_metric[m].r is None else correlation_text(of_metric[m]) for m in metrics)]
         for parameter, of_metric in found.items()
     ]
     return _table(["parameter", *(title_of(m) for m in metrics)], rows)
@@ -141,6 +155,11 @@ def _phases(facts: Facts) -> list[str]:
     return _table(["phase", "total", "share", "median of a trial"], rows) if rows else []
 
 
+def _savings(facts: Facts) -> list[str]:
+    table = _table(["", "trials", "epochs", "about"], [[what, *cells] for what, cells in savings(facts)])
+    return [*(table if len(table) > 2 else []), "", _escape(gate_text(facts))]
+
+
 def _failures(facts: Facts) -> list[str]:
     failed = [row.record for row in facts.in_order if row.record.failure]
     lines = [
@@ -159,10 +178,10 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, num_left: i
     return [f"| {' | '.join(line)} |" for line in (cells[0], rule, *cells[1:])]
 
 
-def _escape(text: str) -> str:
+def _escape(text: str, limit: int = _MAX_CELL) -> str:
     """Write text so that Markdown and HTML show it as it is, on one line, and cut what is very long."""
     line = " ".join(text.split())
-    if len(line) > _MAX_CELL:
-        line = f"{line[:_MAX_CELL]}…"
+    if len(line) > limit:
+        line = f"{line[:limit]}…"
     without_html = line.replace("&", "&amp;").replace("<", "&lt;")
     return _MARKUP.sub(r"\\\g<0>", without_html)

@@ -6,8 +6,10 @@ import html
 import json
 import math
 import statistics
+from collections.abc import Sequence
 
-from secateur.report import figures
+from secateur.insight import Insight, NoInsight
+from secateur.report.chart import Figure, LeftOut, Panel, Plot
 from secateur.report.circumstances import (
     conditions,
     device_text,
@@ -20,10 +22,11 @@ from secateur.report.classes import class_columns, class_lines
 from secateur.report.comparison import compared_names, comparison
 from secateur.report.correlation import correlations, means_by_value
 from secateur.report.facts import Facts, gather, name_of
+from secateur.report.figures import NOT_ASKED, study_figures
 from secateur.report.formats import duration_text, interval_text, metric_text, title_of
-from secateur.report.frame import Tile, html_page, plot, section
+from secateur.report.frame import Tile, contents, data_island, group, html_page, legend, plot_area, section
 from secateur.report.headline import constraint_text, count_text, headline
-from secateur.report.picture import Picture, pictures
+from secateur.report.plotly_drawing import draw, record_hovers
 from secateur.report.tables import (
     definition_list,
     failure_list,
@@ -33,19 +36,34 @@ from secateur.report.tables import (
     text_table,
 )
 from secateur.report.trial_table import trial_table
+from secateur.report.wall_clock import gate_text, savings
 from secateur.results import StudyResults
 
+_ROW_REM, _AROUND_REM, _MIN_REM = 1.15, 6.0, 16.0
+"""Height of a plot with names on its y axis: of each name, of what surrounds them, at least."""
 
-def render_html(results: StudyResults) -> str:
-    """Return the report of a study as one self-contained HTML page of about 5 MB."""
+
+def render_html(results: StudyResults, insight: Insight | NoInsight = NOT_ASKED) -> str:
+    """Return the report of a study as one self-contained HTML page of about 2 MB.
+
+    Args:
+        results: All records of the study.
+        insight: What the optimiser's model says.
+    """
     facts = gather(results)
+    figures, tables = study_figures(facts, insight), _tables(facts)
+    groups = list(dict.fromkeys([*figures, *tables]))
     return html_page(
         overline="secateur study",
         name=facts.study.name,
         what=what_text(facts),
         headline=headline(facts),
         tiles=_tiles(facts),
-        sections=[*(_plot(picture, facts) for picture in pictures(facts)), *_sections(facts)],
+        sections=[
+            contents(groups),
+            *(part for name in groups for part in (group(name), *_cards(figures.get(name, [])), *tables.get(name, []))),
+            data_island("records", record_hovers(facts)),
+        ],
         footer=f"{count_text(facts)}. Written by secateur from the trial records alone.",
     )
 
@@ -82,52 +100,82 @@ def _tiles(facts: Facts) -> list[Tile]:
     return tiles
 
 
-def _plot(picture: Picture, facts: Facts) -> str:
-    if not picture.points:
-        return section(html.escape(picture.title), f'<p class="note">Nothing yet. {html.escape(picture.omitted)}</p>')
-    buttons, notes = "", [picture.omitted]
-    if picture.has_focus:
-        notes.insert(0, f"{picture.num_outside:,} points lie outside of the closer view.")
-        views = {"Closer": (picture.x.focus, picture.y.focus), "All": (picture.x.range, picture.y.range)}
-        buttons = "".join(
-            f'<button type="button" data-view="{picture.name}" aria-pressed="{str(name == "Closer").lower()}"'
-            f" data-ranges='{json.dumps(ranges, allow_nan=False)}'>{name}</button>"
-            for name, ranges in views.items()
-        )
-    return plot(
-        picture.name,
-        picture.title,
-        figures.figure(picture, facts),
-        description=picture.description,
-        buttons=buttons,
-        note=" ".join(notes),
+def _cards(figures: Sequence[Figure | LeftOut]) -> list[str]:
+    left_out = [
+        f"<li><b>{html.escape(f.title)}</b>: {html.escape(f.reason)}</li>" for f in figures if isinstance(f, LeftOut)
+    ]
+    cards = [_card(figure) for figure in figures if isinstance(figure, Figure)]
+    return [*cards, *([f'<ul class="left-out">{"".join(left_out)}</ul>'] if left_out else [])]
+
+
+def _card(figure: Figure) -> str:
+    panels = "".join(_panel(name, panel, figure) for name, panel in figure.named_panels)
+    entries = figure.legend if len(figure.panels) > 1 and len(figure.legend) > 1 else ()
+    return section(
+        html.escape(figure.title),
+        f'<p class="reading">{html.escape(figure.reading)}</p>{legend(entries)}<div class="panels">{panels}</div>'
+        f'<p class="note">{html.escape(figure.note)}</p>',
     )
 
 
-def _sections(facts: Facts) -> list[str]:
+def _panel(name: str, panel: Panel, figure: Figure) -> str:
+    title = f"<h3>{html.escape(panel.title)}</h3>" if panel.title else ""
+    height = "" if panel.num_rows is None else f"{max(_MIN_REM, _AROUND_REM + _ROW_REM * panel.num_rows):.1f}rem"
+    area = plot_area(
+        name,
+        draw(panel, has_legend=len(figure.panels) == 1),
+        description=f"{figure.title}: {panel.description}",
+        buttons=_view_buttons(name, panel),
+        height=height,
+    )
+    return f'<div class="panel">{title}{area}</div>'
+
+
+def _view_buttons(name: str, panel: Panel) -> str:
+    if not isinstance(panel, Plot) or not panel.has_focus:
+        return ""
+    views = {"Closer": (panel.view(panel.x), panel.view(panel.y)), "All": (panel.x.range, panel.y.range)}
+    return "".join(
+        f'<button type="button" data-view="{name}" aria-pressed="{str(view == "Closer").lower()}"'
+        f" data-ranges='{json.dumps(ranges, allow_nan=False)}'>{view}</button>"
+        for view, ranges in views.items()
+    )
+
+
+def _tables(facts: Facts) -> dict[str, list[str]]:
     scroll = '<div class="scroll" tabindex="0" role="region" aria-label="Table of trials">'
-    return [
-        section("Trials", f"{scroll}{trial_table(facts)}</div>"),
-        '<div class="pair">',
-        section(
-            "Baselines and best trial",
-            text_table("Baselines and best trial", compared_names(facts), comparison(facts)),
-        ),
-        section("Where the time went", phase_table(phase_times(facts))),
-        "</div>",
-        section("Classes", text_table("The classes found least", class_columns(facts), class_lines(facts))),
-        section("Parameters and metrics", _parameters(facts)),
-        section("Failed trials", failure_list(facts)),
-        section("Conditions", _conditions(facts)),
-    ]
+    compared = text_table("Baselines and best trial", compared_names(facts), comparison(facts))
+    saved = text_table("What was saved", ["trials", "epochs", "about"], savings(facts))
+    return {
+        "Result": [
+            section("Trials", f"{scroll}{trial_table(facts)}</div>"),
+            '<div class="pair">',
+            section("Baselines and best trial", compared),
+            section("Classes", text_table("The classes found least", class_columns(facts), class_lines(facts))),
+            "</div>",
+        ],
+        "Parameters": [section("Parameters and metrics", _parameters(facts))],
+        "Time": [
+            '<div class="pair">',
+            section("What was saved", f'{saved}<p class="note">{html.escape(gate_text(facts))}</p>'),
+            section("Time spent on trials", phase_table(phase_times(facts))),
+            "</div>",
+        ],
+        "Conditions": [
+            section("Failed trials", failure_list(facts)),
+            section("Conditions", _conditions(facts)),
+        ],
+    }
 
 
 def _parameters(facts: Facts) -> str:
     note = (
-        "Pearson's correlation over all trials that have both; a dash stands for fewer than 3 points or no variation."
+        f"Pearson's correlation over the {len(facts.sampled):,} trials that no earlier result had a say in; a dash"
+        " stands for fewer than 3 points or no variation."
     )
     tables = [means_table(name, means) for name, means in means_by_value(facts.usable, facts.study).items()]
-    return f'{heat_map(correlations(facts.usable))}<p class="note">{note}</p>{"".join(tables)}'
+    found = {facts.names.get(name, name): of_metric for name, of_metric in correlations(facts.sampled).items()}
+    return f'{heat_map(found)}<p class="note">{note}</p>{"".join(tables)}'
 
 
 def _conditions(facts: Facts) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
+from secateur.insight import Insight
 from secateur.leaderboard import Row
 from secateur.report.facts import gather
 from secateur.report.headline import count_text, headline
@@ -16,16 +18,35 @@ def leaderboard_rows(results: StudyResults) -> list[dict[str, Any]]:
 
     Every row has the same keys; what is not known is None. Parameters stand under their own names, ``entry.field``.
     """
+    return _rows(gather(results).rows)
+
+
+def record_rows(results: StudyResults) -> list[dict[str, Any]]:
+    """Return the same of all records, the baselines first."""
     facts = gather(results)
-    rows = [_row(row) for row in facts.rows]
-    keys = dict.fromkeys(key for row in rows for key in row)
-    return [{key: row.get(key) for key in keys} for row in rows]
+    return _rows([*facts.baselines, *facts.rows])
 
 
 def summary_line(results: StudyResults) -> str:
     """Return the study's state and result in one line."""
     facts = gather(results)
     return f"{facts.study.name}: {count_text(facts)}. {headline(facts)}"
+
+
+def importance_rows(insight: Insight) -> list[dict[str, Any]]:
+    """Return one row for each parameter: its total Sobol index for each metric, the most important parameter first."""
+    names = dict.fromkeys(name for of_metric in insight.importance.values() for name in of_metric)
+    rows = [
+        {"parameter": name, **{metric: of_metric[name].total for metric, of_metric in insight.importance.items()}}
+        for name in names
+    ]
+    return sorted(rows, key=lambda row: -max(row[metric] for metric in insight.importance))
+
+
+def _rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    found = [_row(row) for row in rows]
+    keys = dict.fromkeys(key for row in found for key in row)
+    return [{key: row.get(key) for key in keys} for row in found]
 
 
 def _row(row: Row) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def _draw(axes: Axes, panel: _Panel, analysis: Sensitivity) -> None:
 
 
 def render_html(analysis: Sensitivity) -> str:
-    """Return the analysis as one self-contained page of about 5 MB."""
+    """Return the analysis as one self-contained page of about 2 MB."""
     ranked = sorted(analysis.units, key=lambda unit: unit.cost(analysis.unpruned.top1))
     sections = [_curves("top1", "Top1 of each layer pruned alone", "top1 %", lambda p: p.top1, analysis)]
     if analysis.device is not None:

@@ -81,7 +81,7 @@ def _outline(steps: tuple[Step, ...]) -> tuple[list[float], list[float]]:
 
 
 def render_html(staircase: Staircase) -> str:
-    """Return the staircase as one self-contained page of about 5 MB."""
+    """Return the staircase as one self-contained page of about 2 MB."""
     fastest = min(staircase.points, key=lambda point: point.latency_ratio.estimate)
     what = f"{staircase.model} at {staircase.input_size} x {staircase.input_size} pixels"
     return html_page(

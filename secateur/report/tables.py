@@ -50,7 +50,9 @@ def heat_map(found: Mapping[str, Mapping[str, Correlation]]) -> str:
 
 def _heat_cell(parameter: str, metric: str, correlation: Correlation) -> str:
     r = correlation.r
-    note = html.escape(f"{parameter} and {title_of(metric)}, {correlation.num_points:,} trials")
+    interval = correlation.interval
+    between = "" if interval is None else f", 95 % interval {interval[0]:+.2f} to {interval[1]:+.2f}"
+    note = html.escape(f"{parameter} and {title_of(metric)}, {correlation.num_points:,} trials{between}")
     if r is None:
         return f'<td class="number" title="{note}">{ABSENT}</td>'
     color = _POSITIVE if r > 0 else _NEGATIVE

@@ -98,11 +98,15 @@ def _state(row: Row, facts: Facts) -> Cell:
     text = " ".join(f'<span class="badge {k}" title="{facts.words[k]}">{words.get(k, k)}</span>' for k in kinds)
     if row.record.is_reused:
         text += " <small>reused</small>"
+    for label, relation in ((row.record.same_as, "same network as"), (row.record.replicate_of, "repeats")):
+        if label is not None:
+            text += f" <small>{relation} {html.escape(label)}</small>"
     return Cell(text=text, sort_by=list(KINDS).index(kind))
 
 
 def _method(row: Row) -> Cell:
-    return Cell(text=html.escape(row.record.method), sort_by=row.record.method)
+    remark = f" <small>{html.escape(row.record.remark)}</small>" if row.record.remark else ""
+    return Cell(text=html.escape(row.record.method) + remark, sort_by=row.record.method)
 
 
 def _test_top1(row: Row) -> Cell:

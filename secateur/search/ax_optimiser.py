@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,12 +18,15 @@ from typing import Any
 
 import torch
 from ax.adapter.registry import Generators
+from ax.adapter.torch import TorchAdapter
 from ax.api.client import Client
 from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
+from ax.core.observation import ObservationFeatures
 from ax.generation_strategy.generation_node import GenerationNode
 from ax.generation_strategy.generation_strategy import GenerationStrategy
 from ax.generation_strategy.generator_spec import GeneratorSpec
 from ax.utils.common.logger import set_stderr_log_level
+from ax.utils.sensitivity.sobol_measures import ax_parameter_sens
 from botorch.acquisition.multi_objective import logei
 
 from secateur.config import ParameterValue
@@ -121,6 +125,67 @@ class AxOptimiser:
             self._client.save_to_json_file(str(path))
             snapshot: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             return snapshot
+
+    def fit(self) -> AxModel:
+        """Fit a model to what is known, and return it.
+
+        Raises:
+            SearchError: It cannot be fitted.
+        """
+        experiment = self._client._experiment  # Ax's own analyses, which may fit a model, return pictures
+        try:
+            with quiet(), _one_thread():
+                adapter = Generators.BOTORCH_MODULAR(experiment=experiment, data=experiment.lookup_data())
+        except Exception as exc:  # whatever goes wrong in there costs a figure, not the report
+            raise SearchError(f"{type(exc).__name__}: {str(exc).strip() or 'no reason given'}") from exc
+        assert isinstance(adapter, TorchAdapter)
+        return AxModel(self._space, adapter)
+
+
+class AxModel:
+    """Ax's model of a study's metrics, to be looked at."""
+
+    def __init__(self, space: Space, adapter: TorchAdapter) -> None:
+        """Look at a model that is fitted."""
+        self._space = space
+        self._adapter = adapter
+
+    def sobol_indices(self, num_samples: int) -> dict[str, dict[str, tuple[float, float]]]:
+        """Return metric -> parameter -> Sobol indices of first order and total (Saltelli et al. 2008, ch. 4).
+
+        Args:
+            num_samples: Of the Monte-Carlo estimate, whose error lets an index fall below 0; then it counts as 0.
+        """
+        with quiet(), _one_thread():
+            first, total = (
+                ax_parameter_sens(self._adapter, order=order, signed=False, num_mc_samples=num_samples)
+                for order in ("first", "total")
+            )
+        return {
+            metric.removeprefix("m_"): {
+                p.name: (_share(first[metric], p.name), _share(total[metric], p.name)) for p in self._space.parameters
+            }
+            for metric in first
+        }
+
+    def predict(self, points: Sequence[Mapping[str, ParameterValue]]) -> list[dict[str, tuple[float, float]]]:
+        """Return, for each point, metric -> mean and standard error of what the model expects there."""
+        features = [ObservationFeatures(parameters={**_encode(self._space, point)}) for point in points]
+        with quiet(), _one_thread():
+            means, covariances = self._adapter.predict(features)
+        return [
+            {
+                metric.removeprefix("m_"): (float(mean[i]), math.sqrt(max(covariances[metric][metric][i], 0.0)))
+                for metric, mean in means.items()
+            }
+            for i in range(len(points))
+        ]
+
+
+def _share(indices: Mapping[str, Any], parameter: str) -> float:
+    """Return the index of a parameter; of a choice without order, which has a feature for each value, the sum."""
+    parts = [float(v) for name, v in indices.items() if name.partition("_OH_PARAM_")[0] == parameter]
+    return max(math.fsum(parts), 0.0)
 
 
 def _bayes_alone() -> GenerationStrategy:

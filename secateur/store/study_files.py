@@ -4,6 +4,7 @@
 
     studies/<name>/study.yaml               the study as run
     studies/<name>/ax.json                  the optimiser's state
+    studies/<name>/insight.json             what the optimiser's model says, for the report
     studies/<name>/control.json             whether it shall run, pause or end
     studies/<name>/lease.json               who runs it: see `secateur.store.lease`
     studies/<name>/baselines/<label>.json   records of the networks it is compared to
@@ -20,6 +21,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, TypeVar, cast, get_args
 
@@ -29,6 +31,7 @@ from pydantic import ValidationError
 from secateur.championship import Alias, Contest, Examination, Night
 from secateur.errors import InputError, NotFoundError, StoreError
 from secateur.findings import Premise
+from secateur.insight import Insight
 from secateur.results import BASELINES, Record, StudyResults, TrialRecord
 from secateur.store.json_documents import get_json, put_json
 from secateur.store.protocol import Store
@@ -168,9 +171,31 @@ class StudyFiles:
         """Say what the sweep shall do."""
         put_json(self.store, f"{self._root}/control.json", {"action": action})
 
-    def write_report(self, name: str, data: bytes) -> None:
-        """Keep one file of the report."""
-        self.store.put(f"{self._root}/report/{name}", data)
+    def read_report(self) -> dict[str, bytes]:
+        """Return the files of the report, by name; empty before it was first written."""
+        prefix = f"{self._root}/report/"
+        return {key.removeprefix(prefix): self.store.get(key) for key in self.store.list(prefix)}
+
+    def write_report(self, contents: Mapping[str, bytes]) -> None:
+        """Keep the files of the report, by name, in place of an earlier one's."""
+        prefix = f"{self._root}/report/"
+        for name, data in contents.items():
+            self.store.put(f"{prefix}{name}", data)
+        for key in self.store.list(prefix):
+            if key.removeprefix(prefix) not in contents:
+                self.store.delete(key)
+
+    def read_insight(self) -> Insight | None:
+        """Return what the optimiser's model said last; None before it was first asked."""
+        document = self._read_json("insight.json")
+        try:
+            return None if document is None else Insight.model_validate(document)
+        except ValidationError:  # of another version: it can be asked again
+            return None
+
+    def write_insight(self, insight: Insight) -> None:
+        """Keep what the optimiser's model says."""
+        put_json(self.store, f"{self._root}/insight.json", insight.model_dump(mode="json"))
 
     def contests(self) -> tuple[Contest, ...]:
         """Return all contests, from the first to the last."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 from html.parser import HTMLParser
 from typing import Any
@@ -15,7 +17,9 @@ class Page(HTMLParser):
     Attributes:
         elements: Each element's tag and attributes.
         scripts: What is run.
+        plotly: What is run besides, once it is unpacked.
         figures: What the JSON beside each plot holds, by the id of its element.
+        hovers: What is told of each record where the pointer is, by label.
         titles: The columns of the table of trials.
         rows: The texts of all rows of that table, by the label of the record, one list of cells for each row.
     """
@@ -24,7 +28,9 @@ class Page(HTMLParser):
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.scripts: list[str] = []
+        self.plotly = ""
         self.figures: dict[str, Any] = {}
+        self.hovers: dict[str, str] = {}
         self.titles: list[str] = []
         self.rows: dict[str, list[list[str]]] = {}
         self._texts: list[str] = []
@@ -70,7 +76,14 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         tag, attributes = self._open[-1] if self._open else ("", {})
         if tag == "script" and "type" in attributes:
-            self.figures[str(attributes["id"])] = json.loads(data, parse_constant=_refuse)
+            if attributes["id"] == "plotly":
+                self.plotly = gzip.decompress(base64.b64decode(data)).decode()
+                return
+            value = json.loads(data, parse_constant=_refuse)
+            if attributes["id"] == "records":
+                self.hovers = value
+            else:
+                self.figures[str(attributes["id"])] = value
         elif tag == "script":
             self.scripts[-1] += data
         elif tag != "style":

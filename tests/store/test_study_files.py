@@ -37,7 +37,7 @@ def write_all(files: StudyFiles) -> None:
     files.write_study_yaml(yaml.safe_dump(results.study))
     files.write_optimiser({"state": 1})
     files.write_control("pause")
-    files.write_report("report.html", b"<html>")
+    files.write_report({"report.html": b"<html>"})
 
 
 def test_what_is_written_is_read_back(files: StudyFiles) -> None:
@@ -52,6 +52,8 @@ def test_what_is_written_is_read_back(files: StudyFiles) -> None:
     assert files.read_optimiser() == {"state": 1}
     assert files.read_control() == "pause"
     assert files.store.get(f"studies/{NAME}/report/report.html") == b"<html>"
+    files.write_report({"report.md": b"#"})
+    assert files.read_report() == {"report.md": b"#"}, "a new report takes the place of the old one"
 
 
 def test_layout(files: StudyFiles) -> None:
@@ -61,7 +63,7 @@ def test_layout(files: StudyFiles) -> None:
     files.write_study_yaml("name: x")
     files.write_optimiser({})
     files.write_control("run")
-    files.write_report("index.html", b"")
+    files.write_report({"index.html": b""})
     paths = ["ax.json", "baselines/off_the_shelf.json", "control.json", "report/index.html", "study.yaml"]
     paths += ["trials/0.json", "trials/10.json"]
     assert files.store.list("") == [f"studies/{NAME}/{path}" for path in paths]

@@ -3,6 +3,9 @@
 // Plots: drawn from the JSON beside them, in the page's own colours.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
+const island = document.getElementById("records");
+const records = island ? JSON.parse(island.textContent) : {};
+
 function themed(layout) {
   const style = getComputedStyle(document.documentElement);
   const color = (name) => style.getPropertyValue(name).trim();
@@ -18,11 +21,20 @@ function themed(layout) {
   };
 }
 
+// What is told of a record stands once on the page; a point of a figure has the record's label.
+function complete(trace) {
+  if (trace.meta === "sequential") {
+    const style = getComputedStyle(document.documentElement);
+    const stops = ["--heat-low", "--heat-middle", "--heat-high"].map((name) => style.getPropertyValue(name).trim());
+    return { ...trace, colorscale: stops.map((stop, i) => [i / 2, stop]) };
+  }
+  return trace.customdata ? { ...trace, hovertext: trace.customdata.map((label) => records[label]) } : trace;
+}
+
 function draw(plot) {
   const figure = JSON.parse(document.getElementById(plot.dataset.figure).textContent);
   const options = { responsive: true, displayModeBar: false, doubleClick: "reset" };
-  const show = () => Plotly.react(plot, figure.data, themed(figure.layout), options);
-  show();
+  const show = () => Plotly.react(plot, figure.data.map(complete), themed(figure.layout), options);
   dark.addEventListener("change", show);
   const buttons = document.querySelectorAll(`[data-view="${plot.id}"]`);
   for (const button of buttons) {
@@ -34,9 +46,28 @@ function draw(plot) {
       for (const other of buttons) other.setAttribute("aria-pressed", String(other === button));
     });
   }
+  return show();
 }
 
-document.querySelectorAll("[data-figure]").forEach(draw);
+// plotly stands on the page compressed, which makes that less than half as large; the page's policy knows its hash.
+async function loadPlotly() {
+  const packed = Uint8Array.from(atob(document.getElementById("plotly").textContent), (c) => c.charCodeAt(0));
+  const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const script = document.createElement("script");
+  script.textContent = await new Response(unpacked).text();
+  document.head.append(script);
+}
+
+// One after the other, so that the page can be read and scrolled meanwhile.
+async function drawAll() {
+  await loadPlotly();
+  for (const plot of document.querySelectorAll("[data-figure]")) {
+    await draw(plot);
+    await new Promise((resume) => setTimeout(resume));
+  }
+  document.documentElement.dataset.drawn = "all";
+}
+drawAll();
 
 // The table of trials, if there is one: a click on a header sorts, another one turns the order around; what has no value stays last.
 const table = document.getElementById("trials");
