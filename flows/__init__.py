@@ -1,7 +1,7 @@
 """Prefect flows: each file is a deployment, and reads as a list of steps.
 
-`run_study` and `run_baseline` run one from Python. They are imported when they are first used: an edge host, which has
-neither torch nor Ax, imports this package too.
+`run_study`, `run_baseline`, `run_champion` and `run_remeasure` run one from Python. They are imported when they are
+first used: an edge host, which has neither torch nor Ax, imports this package too.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flows.local_run import run_baseline, run_study
+    from flows.local_run import run_baseline, run_champion, run_remeasure, run_study
 
-__all__ = ["run_baseline", "run_study"]
+__all__ = ["run_baseline", "run_champion", "run_remeasure", "run_study"]
 
 
 def __getattr__(name: str) -> Any:

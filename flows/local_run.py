@@ -9,11 +9,13 @@ from pathlib import Path
 
 from flows.embedded_server import EmbeddedServer, NamedServer, prefect_server
 from secateur import progress
+from secateur.championship import Contest
 from secateur.config import Study
 from secateur.preflight import find_checked
 from secateur.results import StudyResults
 from secateur.steps.open import finished
 from secateur.steps.report import write_report
+from secateur.steps.source import find_study, stored_study
 from secateur.store import StudyFiles, StudyLease
 
 _PREFECT_HOME = Path("runs/.prefect")
@@ -87,6 +89,66 @@ def run_baseline(
                 )
             )
     return files.results()
+
+
+def run_champion(
+    study: Path | str, *, store: str = "runs/.store", promote: bool = False, overrides: Sequence[str] = ()
+) -> Contest:
+    """Let the best trials of a study compete, retrained with fresh seeds; return the contest as it was decided.
+
+    Args:
+        study: The path of its YAML file, or its name in the store.
+        store: A folder, or ``s3://bucket/prefix``.
+        promote: Also make the winner the champion.
+        overrides: ``key=value`` each, as with ``--set``; for a file.
+
+    Raises:
+        StudyError: There is no such study, no trial that could compete, or none that could be promoted.
+        StudyBusyError: Somebody runs this study.
+        SecateurError: The store, the device or training failed; the same call goes on from there.
+    """
+    files = _begun(str(study), store, overrides)
+    with prefect_server(_PREFECT_HOME) as server:
+        from flows.choose_champion import champion
+        from flows.flow_run import run_flow
+
+        _await(server)
+        run_flow(
+            lambda: champion(
+                study=str(study),
+                promote=promote,
+                overrides=list(overrides),
+                store=store,
+                dispatch="in_process",
+                return_state=True,
+            )
+        )
+    return files.contests()[-1]
+
+
+def run_remeasure(study: Path | str, *, store: str = "runs/.store") -> None:
+    """Measure a study's champion and baselines again, here, and compare with the nights before.
+
+    Arguments and errors as `run_champion`.
+
+    Raises:
+        DriftError: The device or a network is not what it was.
+    """
+    _begun(str(study), store)
+    with prefect_server(_PREFECT_HOME) as server:
+        from flows.flow_run import run_flow
+        from flows.remeasure_champion import remeasure
+
+        _await(server)
+        run_flow(lambda: remeasure(study=str(study), store=store, dispatch="in_process", return_state=True))
+
+
+def _begun(study: str, store: str, overrides: Sequence[str] = ()) -> StudyFiles:
+    """Find a study that was begun, and that nobody runs."""
+    files, _ = find_study(study, store, overrides)
+    stored_study(files)
+    StudyLease(files.store, files.name).check()
+    return files
 
 
 def _await(server: EmbeddedServer | NamedServer) -> None:

@@ -21,6 +21,7 @@ SecateurError
 │   └── StoreFullError               no space left
 ├── StudyBusyError                   another sweep of this study is running
 ├── StudyCancelledError              `secateur cancel` was called
+├── DriftError                       a device or a network is not what it was the nights before
 └── DispatchError                    a child flow did not complete
 """
 
@@ -122,6 +123,10 @@ class StudyBusyError(SecateurError):
 
 class StudyCancelledError(SecateurError):
     """Somebody cancelled the study; everything recorded so far is kept."""
+
+
+class DriftError(SecateurError):
+    """A device, or a network on it, is no longer what the nights before predict."""
 
 
 class DispatchError(SecateurError):

@@ -19,7 +19,7 @@ from secateur.errors import ExportError
 _EXPORTER = threading.Lock()
 """torch's exporter keeps global state: candidates that are trained side by side take turns."""
 
-_TOLERANCE = 1e-4
+TOLERANCE = 1e-4
 """Allowed max |torch - onnx|, relative to max |torch|."""
 
 
@@ -51,12 +51,34 @@ def export_onnx(model: nn.Module, input_size: int, *, opset: int = 17, num_check
         model.train(was_training)
     session = ReferenceEvaluator(onnx.load_model_from_string(content))
     for image, wanted in zip(images, expected, strict=True):
-        try:
-            got = next(iter(session.run(None, {"input": image.numpy()})))
-        except Exception as exc:
-            raise ExportError(f"The ONNX file cannot be checked: {type(exc).__name__}: {exc}.") from exc
-        check_parity(wanted, np.asarray(got))
+        check_parity(wanted, _run(session, image))
     return content
+
+
+def parity(model: nn.Module, content: bytes, images_NCHW: torch.Tensor) -> float:
+    """Return max |torch - onnx| / max |torch| over images, one by one; infinite where an output is not finite.
+
+    Args:
+        model: On the CPU, in eval mode.
+        content: The ONNX file that is said to be the same.
+        images_NCHW: Normalised, at least one.
+
+    Raises:
+        ExportError: The ONNX file cannot be run.
+    """
+    session = ReferenceEvaluator(onnx.load_model_from_string(content))
+    with torch.inference_mode():
+        pairs = [(model(image).float().numpy(), _run(session, image)) for image in torch.split(images_NCHW, 1)]
+    difference = max(float(np.abs(wanted - got).max()) for wanted, got in pairs)
+    largest = max(float(np.abs(wanted).max()) for wanted, _ in pairs)
+    return difference / max(largest, 1e-6) if np.isfinite(difference) else float("inf")
+
+
+def _run(session: ReferenceEvaluator, image_NCHW: torch.Tensor) -> npt.NDArray[np.float32]:
+    try:
+        return np.asarray(next(iter(session.run(None, {"input": image_NCHW.numpy()}))))
+    except Exception as exc:
+        raise ExportError(f"The ONNX file cannot be checked: {type(exc).__name__}: {exc}.") from exc
 
 
 def _export(model: nn.Module, example_NCHW: torch.Tensor, opset: int) -> bytes:
@@ -105,12 +127,18 @@ def check_parity(expected: npt.NDArray[np.float32], got: npt.NDArray[np.float32]
     Raises:
         ExportError: They differ by more than 1e-4 of the largest expected value, or one is not finite.
     """
-    tolerance = _TOLERANCE * max(float(np.abs(expected).max()), 1e-6)
+    tolerance = TOLERANCE * max(float(np.abs(expected).max()), 1e-6)
     difference = float(np.abs(expected - got).max()) if expected.shape == got.shape else float("inf")
     if not difference <= tolerance:  # NaN fails too
         raise ExportError(
             f"Output changed in export: max |torch - onnx| = {difference:.3g}, tolerance {tolerance:.3g}."
         )
+
+
+def input_shape(content: bytes) -> tuple[int, ...]:
+    """Return the shape of an ONNX file's input, `1 x 3 x H x W` of those that are exported here."""
+    (value,) = onnx.load_model_from_string(content).graph.input
+    return tuple(dimension.dim_value for dimension in value.type.tensor_type.shape.dim)
 
 
 def architecture_signature(content: bytes) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Lock
 
 from secateur.errors import NotFoundError
-from secateur.store import Store
+from secateur.store import Entry, Store
 from secateur.store.keys import check_key, check_prefix
 from secateur.store.private_file import private_file
 
@@ -20,6 +21,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._values: dict[str, bytes] = {}
+        self._written_at: dict[str, float] = {}
         self._lock = Lock()
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
@@ -28,6 +30,7 @@ class MemoryStore:
             if if_absent and key in self._values:
                 return False
             self._values[key] = bytes(data)
+            self._written_at[key] = time.time()
             return True
 
     def get(self, key: str) -> bytes:
@@ -41,6 +44,9 @@ class MemoryStore:
         check_prefix(prefix)
         with self._lock:
             return sorted(key for key in self._values if key.startswith(prefix))
+
+    def entries(self, prefix: str) -> tuple[Entry, ...]:
+        return tuple(Entry(key, len(self._values[key]), self._written_at[key]) for key in self.list(prefix))
 
     def delete(self, key: str) -> None:
         check_key(key)
@@ -78,6 +84,10 @@ class FailingStore:
     def list(self, prefix: str) -> list[str]:
         self._count("list")
         return self._store.list(prefix)
+
+    def entries(self, prefix: str) -> tuple[Entry, ...]:
+        self._count("entries")
+        return self._store.entries(prefix)
 
     def delete(self, key: str) -> None:
         self._count("delete")

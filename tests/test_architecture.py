@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MAX_LINES = 400
 BOTTOM = {
+    "secateur.championship",
     "secateur.errors",
     "secateur.config",
     "secateur.results",
@@ -41,7 +42,7 @@ LAYERS = (
     {"secateur.schedule"},
     {"secateur.thinning"},
     {"secateur.pruning", "secateur.training", "secateur.identity", "secateur.parameters"},
-    {"secateur.retraining", "secateur.candidate"},
+    {"secateur.retraining", "secateur.candidate", "secateur.drift", "secateur.noninferiority"},
     {"secateur.steps", "secateur.preflight", "secateur.analysis", "secateur.wandb_sweep"},
     {"secateur.cli"},
 )
@@ -78,6 +79,8 @@ EDGE_MODULES = (
     "flows.measure_artifacts",
     "tasks.measurements",
     "secateur.steps.measure",
+    "flows.judge_contenders",
+    "flows.measure_again",
     "secateur.cli.main",
     "secateur.cli.benchmark",
     "secateur.cli.devices",

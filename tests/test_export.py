@@ -11,7 +11,7 @@ from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
 from secateur.errors import ExportError
-from secateur.export import architecture_signature, check_parity, export_onnx
+from secateur.export import TOLERANCE, architecture_signature, check_parity, export_onnx, input_shape, parity
 from tests.flows.tiny import SIZE, TinyNetwork
 
 
@@ -27,6 +27,22 @@ def test_the_file_computes_what_the_network_does(model: TinyNetwork) -> None:
     image_NCHW = torch.randn(1, 3, SIZE, SIZE)
     (logits_NK,) = ReferenceEvaluator(onnx.load_model_from_string(content)).run(None, {"input": image_NCHW.numpy()})
     assert np.abs(logits_NK - model.eval()(image_NCHW).detach().numpy()).max() < 1e-5
+
+
+def test_what_is_stored_is_compared_on_real_images(model: TinyNetwork) -> None:
+    content = export_onnx(model.eval(), SIZE)
+    images_NCHW = torch.randn(4, 3, SIZE, SIZE)
+    assert parity(model, content, images_NCHW) < TOLERANCE
+    with torch.no_grad():
+        model.fc.bias.copy_(model.fc.bias + 1)
+    assert parity(model, content, images_NCHW) > 0.1
+    with torch.no_grad():
+        model.fc.bias[0] = float("nan")
+    assert parity(model, content, images_NCHW) == float("inf")
+
+
+def test_the_input_shape(model: TinyNetwork) -> None:
+    assert input_shape(export_onnx(model, SIZE)) == (1, 3, SIZE, SIZE)
 
 
 @pytest.mark.parametrize("is_training", [True, False])

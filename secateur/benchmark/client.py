@@ -154,6 +154,18 @@ def predict(onnx_path: Path, images_NCHW: npt.NDArray[np.float32], profile: Devi
     return logits_NK
 
 
+def convert(onnx_path: Path, ir_path: Path) -> None:
+    """Write an ONNX file as OpenVINO's IR: `ir_path`, a .xml, and its weights in a .bin beside it.
+
+    Raises:
+        InputError: The file is absent or no model.
+        MeasurementError: OpenVINO cannot be imported, or the runner failed.
+    """
+    _check_file(onnx_path)
+    request = {"command": "convert", "model": str(onnx_path.absolute()), "ir": str(ir_path.absolute())}
+    _ask(request, DeviceProfile(), locks=False)
+
+
 def unsupported_operations(onnx_paths: Sequence[Path], profile: DeviceProfile) -> list[list[str]]:
     """Return for each model the operations that the device does not have; the device itself need not be there.
 

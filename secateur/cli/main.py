@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from secateur import __version__
-from secateur.cli.options import MODEL_HELP, STORE, DatasetName, Device, Json, Model, Set, StoreUrl, Study
-from secateur.cli.search_commands import import_wandb, try_candidate
+from secateur.cli import search_commands, upkeep
+from secateur.cli.arguments import DEFAULT_STORE, Json, Set, StoreUrl, Study
 from secateur.errors import InputError, SecateurError
 
 app = typer.Typer(
@@ -22,7 +22,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(upkeep.commands)
+app.add_typer(search_commands.commands)
 
+Device = Annotated[str, typer.Option("--device", help="A device profile: its name or file.")]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="As in a study, such as torchvision:mobilenet_v2.")]
+DatasetName = Annotated[str, typer.Option("--dataset", help="As in a study: digits, imagefolder:PATH, ...")]
 Weights = Annotated[Path | None, typer.Option(help="safetensors, npz or pt; absent: the network is trained first.")]
 MeasuredOn = Annotated[
     str | None, typer.Option("--device", help="A device profile: measure latency, too. [default: not measured]")
@@ -36,6 +41,7 @@ ImageSize = Annotated[
 Folder = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="[default: runs/<model>]")]
 _SPARSITIES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 """Li et al. 2017 prune 10 to 90 % of each layer's filters (figure 2b)."""
+_MODEL_HELP = "resnet56_cifar, torchvision:NAME, timm:NAME, python:package.module:factory."
 _INTERRUPTED = 130
 """What typer exits with after Ctrl-C, as shells do."""
 
@@ -64,7 +70,7 @@ def sweep(
         bool, typer.Option("--dry-run", help="Check everything, estimate time and disk, run nothing.")
     ] = False,
     overrides: Set = [],  # noqa: B006
-    store: StoreUrl = STORE,
+    store: StoreUrl = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
     """Search for the fastest networks; the same command goes on where it was interrupted."""
@@ -80,7 +86,7 @@ def sweep(
 
 
 @app.command()
-def baseline(study: Study, overrides: Set = [], store: StoreUrl = STORE, json: Json = False) -> None:  # noqa: B006
+def baseline(study: Study, overrides: Set = [], store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:  # noqa: B006
     """Make and measure the unpruned network, and the schedule's own setting."""
     _read(study, store, overrides)
     from secateur.cli.run import baseline as run
@@ -99,7 +105,7 @@ def bundle(
         bool, typer.Option("--take-back", help="DIR holds results: evaluate, export and keep them for the sweep.")
     ] = False,
     overrides: Set = [],  # noqa: B006
-    store: StoreUrl = STORE,
+    store: StoreUrl = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
     """Write pruned candidates to a folder, to be trained by a host without a network; or take its results back."""
@@ -128,7 +134,7 @@ def train(
 @app.command()
 def status(
     study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="By default, all studies.")] = None,
-    store: StoreUrl = STORE,
+    store: StoreUrl = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
     """Show progress, the best so far, and what runs where."""
@@ -138,7 +144,7 @@ def status(
 
 
 @app.command()
-def pause(study: Study, store: StoreUrl = STORE) -> None:
+def pause(study: Study, store: StoreUrl = DEFAULT_STORE) -> None:
     """Let a sweep finish the trial at hand, then wait."""
     from secateur.cli.studies import pause as order
 
@@ -146,7 +152,7 @@ def pause(study: Study, store: StoreUrl = STORE) -> None:
 
 
 @app.command()
-def resume(study: Study, store: StoreUrl = STORE) -> None:
+def resume(study: Study, store: StoreUrl = DEFAULT_STORE) -> None:
     """Let a paused sweep go on."""
     from secateur.cli.studies import resume as order
 
@@ -154,7 +160,7 @@ def resume(study: Study, store: StoreUrl = STORE) -> None:
 
 
 @app.command()
-def cancel(study: Study, store: StoreUrl = STORE) -> None:
+def cancel(study: Study, store: StoreUrl = DEFAULT_STORE) -> None:
     """End a running sweep after the trial at hand; what it found is kept."""
     from secateur.cli.studies import cancel as order
 
@@ -162,7 +168,7 @@ def cancel(study: Study, store: StoreUrl = STORE) -> None:
 
 
 @app.command()
-def report(study: Study, store: StoreUrl = STORE, json: Json = False) -> None:
+def report(study: Study, store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:
     """Write report.html and report.md from the trial records."""
     from secateur.cli.studies import report as write
 
@@ -171,7 +177,7 @@ def report(study: Study, store: StoreUrl = STORE, json: Json = False) -> None:
 
 @app.command()
 def prune(
-    model: Annotated[str, typer.Option(help=MODEL_HELP)],
+    model: Annotated[str, typer.Option(help=_MODEL_HELP)],
     schedule: Annotated[Path, typer.Option(help="A Distiller compression schedule.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where model.onnx and model.safetensors go.")],
     weights: Annotated[Path | None, typer.Option(help="safetensors, npz or pt; absent: random weights.")] = None,
@@ -200,7 +206,7 @@ def sensitivity(
     sparsity: Sparsity = _SPARSITIES,
     out: Folder = None,
     overrides: Set = [],  # noqa: B006
-    store: StoreUrl = STORE,
+    store: StoreUrl = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
     """Prune each layer alone, without retraining, and see what it costs; the same command goes on where it ended."""
@@ -223,7 +229,7 @@ def groups(
     ] = None,
     out: Folder = None,
     overrides: Set = [],  # noqa: B006
-    store: StoreUrl = STORE,
+    store: StoreUrl = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
     """Group layers of like sensitivity: writes a compression schedule, and a study of few parameters."""
@@ -245,7 +251,7 @@ def staircase(
     num_classes: Annotated[int | None, typer.Option(min=2, help="By default as usual for the model.")] = None,
     input_size: ImageSize = None,
     out: Folder = None,
-    store: StoreUrl = STORE,
+    store: StoreUrl = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
     """Measure latency by the number of a layer's filters: which numbers are worth having on this device."""
@@ -353,10 +359,6 @@ def down(
     from secateur.cli.up import down as stop
 
     stop(folder)
-
-
-app.command("try")(try_candidate)
-app.command()(import_wandb)
 
 
 def main() -> None:

@@ -7,16 +7,19 @@ from typing import Annotated
 
 import typer
 
-from secateur.cli.options import MODEL_HELP, STORE, Json, StoreUrl, Study
+from secateur.cli.arguments import DEFAULT_STORE, Json, StoreUrl, Study
+
+commands = typer.Typer()
 
 
+@commands.command("try")
 def try_candidate(
     study: Study,
     values: Annotated[
         list[str] | None,
         typer.Argument(metavar="NAME=VALUE...", help="Parameters of the study; the others are as it says."),
     ] = None,
-    store: StoreUrl = STORE,
+    store: StoreUrl = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
     """Queue a candidate of your own: the study's sweep runs it next."""
@@ -25,10 +28,11 @@ def try_candidate(
     queue(study, values or [], store, as_json=json)
 
 
+@commands.command()
 def import_wandb(
     sweep: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="A W&B sweep configuration.")],
     schedule: Annotated[Path, typer.Option(help="The Distiller compression schedule whose entries it sets.")],
-    model: Annotated[str | None, typer.Option(help=f"{MODEL_HELP} [default: the schedule's arch]")] = None,
+    model: Annotated[str | None, typer.Option(help="As in a study. [default: the schedule's arch]")] = None,
     dataset: Annotated[
         str | None, typer.Option(help="As in a study: digits, imagefolder:PATH, ... [default: the schedule's]")
     ] = None,

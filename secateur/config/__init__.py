@@ -1,5 +1,6 @@
 """What a user writes: studies, device profiles, constraints."""
 
+from secateur.config.champion import ChampionRule
 from secateur.config.constraints import Constraint
 from secateur.config.device import DeviceProfile, load_device
 from secateur.config.fields import ParameterValue
@@ -22,6 +23,7 @@ from secateur.config.study import (
 __all__ = [
     "METRICS",
     "Budget",
+    "ChampionRule",
     "Choice",
     "Constraint",
     "Counts",

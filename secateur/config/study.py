@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from secateur.config.champion import ChampionRule
 from secateur.config.constraints import Constraint
 from secateur.config.device import DeviceProfile, load_device
 from secateur.config.fields import FilePath, Frozen, relative_to_file
@@ -229,6 +230,7 @@ class Study(Frozen):
     training: Training = Training()
     baseline: Baseline = Baseline()
     budget: Budget = Budget()
+    champion: ChampionRule = ChampionRule()
     skip_unprunable: bool = Field(False, description="Leave layers alone that cannot be thinned safely.")
     evaluation: Annotated[str, AfterValidator(_check_python_reference)] | None = Field(
         None, description="python:package.module:function, called as function(model, loader) -> {metric: number}."

@@ -139,6 +139,25 @@ def split(parts: Parts, validation: int | FromTest | None) -> Splits:
     )
 
 
+def halve_test(splits: Splits) -> tuple[ImageSet, ImageSet]:
+    """Divide the test part in two, stratified by class, the same at every call.
+
+    Returns:
+        The second validation part, which neither weights, retraining nor search have seen: the finalists are judged on
+        it. And what is left for the figure that is published.
+
+    Raises:
+        DatasetError: There are fewer than two test images.
+    """
+    num_images = len(splits.test)
+    if num_images < 2:
+        raise DatasetError(
+            f"the test part has {num_images} image(s): one half judges finalists, the other is published."
+        )
+    is_judging_N = stratified_sample(splits.test.labels_N.numpy(), num_images // 2)
+    return splits.test.select(is_judging_N), splits.test.select(~is_judging_N)
+
+
 def _carve(train: ImageSet, num_validation: int) -> tuple[ImageSet, ImageSet]:
     if num_validation >= len(train):
         raise DatasetError(

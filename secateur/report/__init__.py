@@ -10,16 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from secateur.report.markdown import render_markdown
+    from secateur.report.model_card import render_model_card
     from secateur.report.page import render_html
     from secateur.report.png import render_pareto_png
     from secateur.report.rows import leaderboard_rows, summary_line
 
-__all__ = ["leaderboard_rows", "render_html", "render_markdown", "render_pareto_png", "summary_line"]
+__all__ = [
+    "leaderboard_rows",
+    "render_html",
+    "render_markdown",
+    "render_model_card",
+    "render_pareto_png",
+    "summary_line",
+]
 
 _MODULES = {
     "leaderboard_rows": "rows",
     "render_html": "page",
     "render_markdown": "markdown",
+    "render_model_card": "model_card",
     "render_pareto_png": "png",
     "summary_line": "rows",
 }

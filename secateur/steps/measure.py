@@ -62,7 +62,7 @@ def _measure_architectures(
     """Return a report for each architecture among `networks`, known or new, or what is wrong with it."""
     device = benchmark.describe(profile)
     by_architecture = {network.architecture: network for network in networks}
-    keys = {name: _key(name, reference.architecture, profile, device) for name in by_architecture}
+    keys = {name: latency_key(name, reference.architecture, profile, device) for name in by_architecture}
     known = {name: _known(store, key) for name, key in keys.items()}
     reports: dict[str, Measured] = {name: report for name, report in known.items() if report is not None}
     if new := [network for name, network in by_architecture.items() if name not in reports]:
@@ -76,7 +76,8 @@ def _measure_architectures(
     return reports
 
 
-def _key(architecture: str, reference: str, profile: DeviceProfile, device: DeviceFingerprint) -> str:
+def latency_key(architecture: str, reference: str, profile: DeviceProfile, device: DeviceFingerprint) -> str:
+    """Return the key under which the latency of one architecture, paired with another, is kept."""
     parts = [_IDENTITY_VERSION, architecture, reference, profile.model_dump(), device.model_dump()]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     return f"cache/latency/{digest}.json"

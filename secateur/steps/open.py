@@ -13,7 +13,7 @@ from secateur.results import StudyResults
 from secateur.steps.source import stored_study
 from secateur.store import StudyFiles
 
-_MAY_CHANGE = {"budget"}
+_MAY_CHANGE = {"budget", "champion"}
 """Fields that a study may be continued with, other than it was begun."""
 
 

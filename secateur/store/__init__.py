@@ -6,20 +6,27 @@ import re
 from pathlib import Path
 
 from secateur.errors import InputError
+from secateur.store.collector import COLLECTED, Garbage, find_garbage, free
 from secateur.store.directory import DirectoryStore
 from secateur.store.json_documents import get_json, put_json
-from secateur.store.lease import Lease, StudyLease, read_lease
+from secateur.store.lease import CollectorLease, Lease, StudyLease, read_lease
 from secateur.store.objects import get_object, put_object
-from secateur.store.protocol import Store
+from secateur.store.protocol import Entry, Store
 from secateur.store.s3 import S3Store
 from secateur.store.study_files import Control, StudyFiles, list_studies
 
 __all__ = [
+    "COLLECTED",
+    "CollectorLease",
     "Control",
+    "Entry",
+    "Garbage",
     "Lease",
     "Store",
     "StudyFiles",
     "StudyLease",
+    "find_garbage",
+    "free",
     "get_json",
     "get_object",
     "list_studies",

@@ -17,6 +17,7 @@ from secateur.errors import NotFoundError, StoreError
 from secateur.store.keys import TEMPORARY, check_key, check_prefix
 from secateur.store.os_errors import os_errors
 from secateur.store.private_file import private_file
+from secateur.store.protocol import Entry
 
 _ABANDONED_S = 24 * 3600.0
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP}
@@ -76,6 +77,15 @@ class DirectoryStore:
                     folders.remove(TEMPORARY)
                 keys += [Path(directory, name).relative_to(self._root).as_posix() for name in names]
         return sorted(key for key in keys if key.startswith(prefix))
+
+    def entries(self, prefix: str) -> tuple[Entry, ...]:
+        """Return what is under the keys that begin with `prefix`, by key."""
+        found = []
+        for key in self.list(prefix):
+            with os_errors(self._root / key, "read"), suppress(FileNotFoundError):  # deleted meanwhile
+                stat = (self._root / key).stat()
+                found.append(Entry(key, stat.st_size, stat.st_mtime))
+        return tuple(found)
 
     def delete(self, key: str) -> None:
         """Remove `key`; it need not exist."""

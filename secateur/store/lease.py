@@ -1,9 +1,12 @@
-"""A lease on a study: two sweeps of one study must not run at the same time.
+"""Leases: two sweeps of one study must not run at the same time, and none while the store is cleaned.
 
 The holder writes who it is and until when, and renews that; whoever finds a lease that has expired, or whose process is
 gone from the same machine, takes it over. Times are wall clock: the hosts' clocks may differ by as much as `_VALIDITY`
 exceeds the holder's interval of renewal (every 20 s: by 40 s) before a lease that is alive looks expired. A clock that
 lags only makes its host wait longer.
+
+Who cleans the store takes a lease on the whole of it, and so excludes all studies: each side writes its own claim first
+and then looks for the other's, so that of two at the same moment at least one sees the other.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from secateur.store.study_files import lease_key
 _VALIDITY = timedelta(seconds=60)
 _SETTLE_S = 0.5
 _START_TOLERANCE_S = 2.0
+_COLLECTOR_KEY = "gc/lease.json"
 
 
 class Lease(BaseModel):
@@ -62,13 +66,12 @@ class Lease(BaseModel):
             return False
 
 
-class StudyLease:
-    """This process's claim on one study."""
+class _Claim:
+    """What both leases have in common."""
 
-    def __init__(self, store: Store, study: str, *, server_url: str | None = None) -> None:
+    def __init__(self, store: Store, key: str, *, activity: str, server_url: str | None = None) -> None:
         self._store = store
-        self._study = study
-        self._key = lease_key(study)
+        self._key = key
         now = datetime.now(UTC)
         self._lease = Lease(
             holder=uuid.uuid4().hex,
@@ -78,7 +81,7 @@ class StudyLease:
             process_started_at=psutil.Process().create_time(),
             since=now,
             expires_at=now + _VALIDITY,
-            activity="starting",
+            activity=activity,
             server_url=server_url,
         )
 
@@ -88,7 +91,7 @@ class StudyLease:
         Raises:
             StudyBusyError: Somebody else holds it.
         """
-        current = read_lease(self._store, self._study)
+        current = _alive(self._store, self._key)
         if current is not None and current.holder != self._lease.holder:
             raise self._busy(current)
 
@@ -101,7 +104,7 @@ class StudyLease:
         now = datetime.now(UTC)
         self._lease = self._lease.model_copy(update={"since": now, "expires_at": now + _VALIDITY})
         while not self._store.put(self._key, self._data(), if_absent=True):
-            current = _read(self._store, self._study)
+            current = _read(self._store, self._key)
             if current is None:  # released just now
                 continue
             if current.is_stale:
@@ -115,7 +118,7 @@ class StudyLease:
         # Of several that find the same stale lease, the last to write wins. Each gives the others time to have written
         # before it looks: far longer than reading and writing takes.
         time.sleep(_SETTLE_S)
-        current = _read(self._store, self._study)
+        current = _read(self._store, self._key)
         if current is None or current.holder != self._lease.holder:
             raise self._busy(current)
 
@@ -125,7 +128,7 @@ class StudyLease:
         Raises:
             StudyBusyError: Somebody took it over: this process was silent for too long, and has to stop.
         """
-        current = _read(self._store, self._study)
+        current = _read(self._store, self._key)
         if current is not None and current.holder != self._lease.holder:
             raise self._busy(current)
         self._lease = self._lease.model_copy(
@@ -135,12 +138,37 @@ class StudyLease:
 
     def release(self) -> None:
         """Give the lease back, if it is still ours."""
-        current = _read(self._store, self._study)
+        current = _read(self._store, self._key)
         if current is not None and current.holder == self._lease.holder:
             self._store.delete(self._key)
 
     def _data(self) -> bytes:
         return self._lease.model_dump_json(indent=1).encode()
+
+    def _busy(self, current: Lease | None) -> StudyBusyError:
+        raise NotImplementedError
+
+
+class StudyLease(_Claim):
+    """This process's claim on one study."""
+
+    def __init__(self, store: Store, study: str, *, server_url: str | None = None) -> None:
+        super().__init__(store, lease_key(study), activity="starting", server_url=server_url)
+        self._study = study
+
+    def acquire(self) -> None:
+        """Take the lease; the holder is to `renew` it every 20 s.
+
+        Raises:
+            StudyBusyError: Somebody else holds it, or cleans the store.
+        """
+        super().acquire()
+        if (collector := _alive(self._store, _COLLECTOR_KEY)) is not None:
+            self.release()
+            raise StudyBusyError(
+                f"study {self._study!r} cannot be run: process {collector.pid} on {collector.host!r} is cleaning"
+                f" the store {self._store.url} ('secateur gc'). Try again when it has ended."
+            )
 
     def _busy(self, current: Lease | None) -> StudyBusyError:
         if current is None:
@@ -153,14 +181,48 @@ class StudyLease:
         )
 
 
+class CollectorLease(_Claim):
+    """This process's claim on a whole store: nobody may run a study meanwhile."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store, _COLLECTOR_KEY, activity="cleaning the store")
+
+    def acquire(self) -> None:
+        """Take the lease; the holder is to `renew` it every 20 s.
+
+        Raises:
+            StudyBusyError: Somebody cleans the store, or runs one of its studies.
+        """
+        super().acquire()
+        for key in self._store.list("studies/"):
+            if key.endswith("/lease.json") and (lease := _alive(self._store, key)) is not None:
+                self.release()
+                study = key.removeprefix("studies/").removesuffix("/lease.json")
+                raise StudyBusyError(
+                    f"study {study!r} is being run by process {lease.pid} on {lease.host!r} ({lease.activity}): what it"
+                    f" writes must not be freed. Wait for it, or say 'secateur cancel {study}'."
+                )
+
+    def _busy(self, current: Lease | None) -> StudyBusyError:
+        if current is None:
+            return StudyBusyError(f"{self._store.url}: another 'secateur gc' began and ended meanwhile; start again.")
+        return StudyBusyError(
+            f"{self._store.url} is being cleaned by process {current.pid} on {current.host!r}. Wait for it; if that"
+            f" process is gone, its claim ends at {current.expires_at:%H:%M:%S} UTC."
+        )
+
+
 def read_lease(store: Store, study: str) -> Lease | None:
     """Return who runs a study; None if nobody does, or nobody who is still alive."""
-    lease = _read(store, study)
+    return _alive(store, lease_key(study))
+
+
+def _alive(store: Store, key: str) -> Lease | None:
+    lease = _read(store, key)
     return None if lease is None or lease.is_stale else lease
 
 
-def _read(store: Store, study: str) -> Lease | None:
-    key = lease_key(study)
+def _read(store: Store, key: str) -> Lease | None:
     try:
         return Lease.model_validate_json(store.get(key))
     except NotFoundError:

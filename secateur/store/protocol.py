@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class Entry(NamedTuple):
+    """What is under a key, without its content."""
+
+    key: str
+    size_bytes: int
+    modified_at: float
+    """Seconds since the epoch, by the store's own clock; 0.0 where it has none."""
 
 
 class Store(Protocol):
@@ -34,6 +43,9 @@ class Store(Protocol):
 
     def list(self, prefix: str) -> list[str]:
         """Return the keys that begin with `prefix`, sorted."""
+
+    def entries(self, prefix: str) -> tuple[Entry, ...]:
+        """Return what is under the keys that begin with `prefix`, by key."""
 
     def delete(self, key: str) -> None:
         """Remove `key`; it need not exist."""

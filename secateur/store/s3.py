@@ -12,12 +12,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from minio.error import S3Error
 
 from secateur.errors import NotFoundError
 from secateur.store.keys import check_key, check_prefix
 from secateur.store.private_file import private_file
+from secateur.store.protocol import Entry
 from secateur.store.s3_client import connect, endpoint_of, parse_url
 from secateur.store.s3_errors import raise_for_status, s3_errors
 
@@ -72,11 +74,19 @@ class S3Store:
 
     def list(self, prefix: str) -> list[str]:
         """Return the keys that begin with `prefix`, sorted."""
+        return [entry.key for entry in self.entries(prefix)]
+
+    def entries(self, prefix: str) -> tuple[Entry, ...]:
+        """Return what is under the keys that begin with `prefix`, by key."""
         check_prefix(prefix)
         with suppress(NotFoundError), self._errors(f"list {prefix!r} in"):
             objects = self._client.list_objects(self._bucket, prefix=self._prefix + prefix, recursive=True)
-            return sorted((o.object_name or "").removeprefix(self._prefix) for o in objects if not o.is_dir)
-        return []  # there is no bucket yet
+            return tuple(sorted(self._entry(found) for found in objects if not found.is_dir))
+        return ()  # there is no bucket yet
+
+    def _entry(self, found: Any) -> Entry:
+        modified_at = 0.0 if found.last_modified is None else found.last_modified.timestamp()
+        return Entry((found.object_name or "").removeprefix(self._prefix), found.size or 0, modified_at)
 
     def delete(self, key: str) -> None:
         """Remove `key`; it need not exist."""

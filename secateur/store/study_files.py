@@ -9,19 +9,25 @@
     studies/<name>/baselines/<label>.json   records of the networks it is compared to
     studies/<name>/trials/<index>.json      records of its trials
     studies/<name>/report/
+    studies/<name>/contests/<number>.json   who competed to be champion, and who won
+    studies/<name>/contenders/<label>.json  records of trials retrained for that: 12-1 is trial 12's first
+    studies/<name>/examinations/<label>.json    what those networks, and the unpruned one, made of unseen images
+    studies/<name>/aliases/champion.json    the champion, and those before it
+    studies/<name>/nights/<time>/<place>.json   its latency again, night by night
 """
 
 from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import yaml
 from pydantic import ValidationError
 
+from secateur.championship import Alias, Contest, Examination, Night
 from secateur.errors import InputError, NotFoundError, StoreError
-from secateur.results import BASELINES, StudyResults, TrialRecord
+from secateur.results import BASELINES, Record, StudyResults, TrialRecord
 from secateur.store.json_documents import get_json, put_json
 from secateur.store.protocol import Store
 
@@ -29,6 +35,8 @@ Control = Literal["run", "pause", "cancel"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _INDEX = re.compile(r"0|[1-9][0-9]*")
+_CONTENDER = re.compile(rf"({_INDEX.pattern})-[1-9][0-9]*")
+_R = TypeVar("_R", bound=Record)
 _NUM_READERS = 8
 
 
@@ -66,18 +74,22 @@ class StudyFiles:
         self.store.put(f"{self._root}/study.yaml", text.encode())
 
     def read_record(self, label: str) -> TrialRecord:
-        """Return the record of a trial (label: its index) or of a baseline.
+        """Return the record of a trial (label: its index), of a contender (``12-1``) or of a baseline.
 
         Raises:
             NotFoundError: There is none.
             StoreError: It is no record, or another's.
         """
-        return self._read(self._record_key(label), label)
+        record = self._read(self._record_key(label), TrialRecord)
+        if (record.study, record.label) != (self.name, label):
+            problem = f"it belongs to label {record.label!r} of study {record.study!r}"
+            raise self._damaged(self._record_key(label), problem)
+        return record
 
     def write_record(self, record: TrialRecord) -> None:
         """Keep a record, in place of an earlier one of the same label."""
         assert record.study == self.name
-        self.store.put(self._record_key(record.label), record.model_dump_json(indent=1).encode())
+        self._write(self._record_key(record.label), record)
 
     def create_record(self, record: TrialRecord) -> bool:
         """Keep the record of a new trial, unless there is one of its label already; tell whether it was kept."""
@@ -139,39 +151,93 @@ class StudyFiles:
         """Keep one file of the report."""
         self.store.put(f"{self._root}/report/{name}", data)
 
+    def contests(self) -> tuple[Contest, ...]:
+        """Return all contests, from the first to the last."""
+        return tuple(sorted(self._read_all("contests", Contest), key=lambda contest: contest.number))
+
+    def write_contest(self, contest: Contest) -> None:
+        """Keep a contest, in place of what was known of it."""
+        self._write(f"{self._root}/contests/{contest.number}.json", contest)
+
+    def read_examination(self, label: str) -> Examination | None:
+        """Return what a contender, or the unpruned network, made of the second validation part, if it was examined."""
+        return self._find(f"{self._root}/examinations/{label}.json", Examination)
+
+    def write_examination(self, examination: Examination) -> None:
+        """Keep an examination."""
+        self._write(f"{self._root}/examinations/{examination.label}.json", examination)
+
+    def read_champion(self) -> Alias | None:
+        """Return the champion and those before it; None before the first promotion."""
+        return self._find(self._champion_key, Alias)
+
+    def write_champion(self, alias: Alias) -> None:
+        """Promote, or roll back: one write decides."""
+        self._write(self._champion_key, alias)
+
+    def nights(self) -> tuple[Night, ...]:
+        """Return all nights' measurements, from the first to the last."""
+        return tuple(sorted(self._read_all("nights", Night), key=lambda night: (night.measured_at, night.place)))
+
+    def read_night(self, time: str, place: str) -> Night | None:
+        """Return one place's measurement of one night, if it was made."""
+        return self._find(f"{self._root}/nights/{time}/{place}.json", Night)
+
+    def write_night(self, time: str, night: Night) -> None:
+        """Keep one night's measurement."""
+        self._write(f"{self._root}/nights/{time}/{night.place}.json", night)
+
     def remove(self) -> None:
         """Delete the study's documents; objects and cached results stay, and so does the lease of who does this.
+
+        Aliases stay, too: somebody uses the champion.
 
         `study.yaml` goes last: a study half removed still exists, and can be removed again.
         """
         last = f"{self._root}/study.yaml"
         for key in self.store.list(f"{self._root}/"):
-            if key not in {last, lease_key(self.name)}:
+            if key not in {last, lease_key(self.name)} and not key.startswith(f"{self._root}/aliases/"):
                 self.store.delete(key)
         self.store.delete(last)
+
+    @property
+    def _champion_key(self) -> str:
+        return f"{self._root}/aliases/champion.json"
 
     def _record_key(self, label: str) -> str:
         if label in BASELINES:
             return f"{self._root}/baselines/{label}.json"
+        if _CONTENDER.fullmatch(label):
+            return f"{self._root}/contenders/{label}.json"
         if not _INDEX.fullmatch(label):
             raise InputError(f"record label: expected a trial's index or one of {', '.join(BASELINES)}, got {label!r}.")
         return f"{self._root}/trials/{label}.json"
 
-    def _read(self, key: str, label: str) -> TrialRecord:
+    def _write(self, key: str, record: Record) -> None:
+        self.store.put(key, record.model_dump_json(indent=1).encode())
+
+    def _read(self, key: str, kind: type[_R]) -> _R:
         try:
-            record = TrialRecord.model_validate_json(self.store.get(key))
+            return kind.model_validate_json(self.store.get(key))
         except ValidationError as exc:
             first = exc.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
-            problem = f"{where}: {first['msg']}" if where else first["msg"]
-        else:
-            if (record.study, record.label) == (self.name, label):
-                return record
-            problem = f"it belongs to label {record.label!r} of study {record.study!r}"
-        raise StoreError(
+            raise self._damaged(key, f"{where}: {first['msg']}" if where else first["msg"]) from None
+
+    def _read_all(self, folder: str, kind: type[_R]) -> list[_R]:
+        return [self._read(key, kind) for key in self.store.list(f"{self._root}/{folder}/")]
+
+    def _find(self, key: str, kind: type[_R]) -> _R | None:
+        try:
+            return self._read(key, kind)
+        except NotFoundError:
+            return None
+
+    def _damaged(self, key: str, problem: str) -> StoreError:
+        return StoreError(
             f"{self.store.url}: {key!r} is not the record it should be: {problem}."
             " Restore it, or delete it, and the sweep will run it anew."
-        ) from None
+        )
 
     def _read_json(self, name: str) -> dict[str, Any] | None:
         try:

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from secateur.benchmark import describe, list_devices, measure, predict, unsupported_operations
+from secateur.benchmark import convert, describe, list_devices, measure, predict, unsupported_operations
 from secateur.config import DeviceProfile, load_device
 from secateur.errors import InputError, MeasurementError, StudyError
 from secateur.results import LatencyReport
@@ -148,6 +148,17 @@ def test_what_a_device_does_not_have_is_named(profile: DeviceProfile, small_net:
     assert unsupported_operations([small_net], profile) == [[]]
     with pytest.raises(StudyError, match=r"device profile 'fast': .*no Neural Compute Stick was found"):
         unsupported_operations([small_net], profile.model_copy(update={"device": "MYRIAD"}))
+
+
+def test_the_ir_computes_what_the_onnx_file_does(profile: DeviceProfile, small_net: Path, tmp_path: Path) -> None:
+    ir = tmp_path / "net.xml"
+    convert(small_net, ir)
+    assert ir.with_suffix(".bin").stat().st_size > 0
+    images_NCHW = np.random.default_rng(0).standard_normal((2, 3, 24, 24)).astype(np.float32)
+    np.testing.assert_array_equal(predict(ir, images_NCHW, profile), predict(small_net, images_NCHW, profile))
+    (tmp_path / "text.onnx").write_text("no model")
+    with pytest.raises(InputError, match=r"text\.onnx: OpenVINO cannot read this model"):
+        convert(tmp_path / "text.onnx", ir)
 
 
 def test_predictions_are_the_networks_own(profile: DeviceProfile, small_net: Path) -> None:

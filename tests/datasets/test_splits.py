@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from secateur.config import FromTest, Normalize
-from secateur.datasets import ImageSet, data_identity
+from secateur.datasets import ImageSet, Splits, data_identity, halve_test
 from secateur.datasets.splits import Parts, split, stratified_sample
 from secateur.errors import DatasetError
 
@@ -38,6 +38,29 @@ def parts_of(train_N: np.ndarray, test_N: np.ndarray, numbers_N: np.ndarray | No
         class_names=("a", "b", "c", "d", "e"),
         normalize=HALF,
     )
+
+
+def splits_with(labels_N: np.ndarray) -> Splits:
+    """Return splits of which the test part has these labels."""
+    others = numbered(np.array([0]), first=1000)
+    names = ("a", "b", "c", "d", "e")
+    return Splits(train=others, validation=others, test=numbered(labels_N), class_names=names, normalize=HALF)
+
+
+@given(test_N=labels)
+def test_the_test_part_is_halved_class_by_class(test_N: np.ndarray) -> None:
+    judging, published = halve_test(splits_with(test_N))
+    assert sorted([*numbers_of(judging), *numbers_of(published)]) == list(range(len(test_N)))
+    assert len(judging) == len(test_N) // 2
+    for label in range(5):
+        counts = [int((part.labels_N == label).sum()) for part in (judging, published)]
+        assert abs(counts[0] - counts[1]) <= 2
+    assert numbers_of(halve_test(splits_with(test_N))[0]) == numbers_of(judging)
+
+
+def test_one_test_image_cannot_be_halved() -> None:
+    with pytest.raises(DatasetError, match=r"the test part has 1 image\(s\): one half judges finalists"):
+        halve_test(splits_with(np.array([0])))
 
 
 @given(train_N=labels, test_N=labels, data=st.data())

@@ -40,6 +40,18 @@ def test_a_sweep_runs_on_the_work_pools_and_in_s3(machine: Machine, tmp_path: Pa
     assert artifacts["tiny-progress"]["data"] == 100.0
 
 
+@pytest.mark.slow
+def test_a_night_is_measured_on_every_edge_pool(machine: Machine, tmp_path: Path) -> None:
+    swept = machine.run_sweep(write_study(tmp_path, {"budget": {"trials": 2, "parallel": 2}}))
+    assert swept.returncode == 0, swept.stdout + swept.stderr
+    measured = machine.prefect("deployment", "run", "remeasure/nightly", "--param", "study=tiny", "--watch")
+    assert measured.returncode == 0, measured.stdout + measured.stderr
+    (night,) = machine.study_files("tiny").nights()
+    assert (night.place, set(night.reports)) == ("edge", {"off_the_shelf"})
+    [run] = machine.flow_runs("measure-again")
+    assert (run["state_name"], run["work_pool_name"]) == ("Completed", "edge")
+
+
 def test_secateur_sees_the_study_through_the_env_file(machine: Machine) -> None:
     told = machine.secateur("status", "--json", is_sourced=True)
     assert [study["study"] for study in json.loads(told.stdout)["studies"]] == ["tiny"]
@@ -73,6 +85,9 @@ def test_what_the_server_was_taught(machine: Machine) -> None:
     [schedule] = machine.api("/deployments/name/sweep/nightly", method="GET")["schedules"]
     assert schedule["active"] is False
     assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) == ("30 1 * * *", "Europe/Berlin")
+
+    [nightly] = machine.api("/deployments/name/remeasure/nightly", method="GET")["schedules"]
+    assert nightly["active"] is False
 
     automations = {a["name"]: a for a in machine.api("/automations/filter")}
     assert automations["secateur mark lost runs as crashed"]["trigger"]["within"] == 90

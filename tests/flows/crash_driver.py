@@ -33,10 +33,10 @@ from unittest.mock import patch
 
 import torch
 
-from flows import flow_run, prepare_baseline, sweep_study
+from flows import choose_champion, flow_run, prepare_baseline, remeasure_champion, sweep_study
 from secateur import benchmark, candidate
 from secateur.benchmark.process import RunnerProcess
-from secateur.cli import analysis, devices, inspect_network, main, prune, run
+from secateur.cli import analysis, champion, collect, devices, inspect_network, main, prune, remeasure, run
 from secateur.export import export_onnx
 from secateur.store import StudyLease
 from secateur.store.directory import DirectoryStore
@@ -170,7 +170,8 @@ def _run(request: dict[str, Any]) -> None:
 def _warm_up() -> None:
     torch.set_num_threads(1)  # with more, a fork would wait for threads that it does not have
     export_onnx(network(3), SIZE)
-    assert all((analysis, devices, flow_run, inspect_network, prune, run))  # imported, as their commands do
+    imported = (analysis, champion, collect, devices, flow_run, inspect_network, prune, remeasure, run)
+    assert all((*imported, choose_champion, remeasure_champion))  # as their commands do
 
 
 def serve() -> None:

@@ -22,14 +22,14 @@ SIZE = 8
 
 
 class TinyNetwork(nn.Module):
-    """A convolution, and two residual blocks of eight filters."""
+    """A convolution, and two residual blocks, by default of eight filters."""
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, width: int = 8) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 8, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(8)
-        self.blocks = nn.Sequential(BasicBlock(8, 8, 1), BasicBlock(8, 8, 1))
-        self.fc = nn.Linear(8, num_classes)
+        self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.blocks = nn.Sequential(BasicBlock(width, width, 1), BasicBlock(width, width, 1))
+        self.fc = nn.Linear(width, num_classes)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         features_NCHW = self.blocks(torch.relu(self.bn1(self.conv1(images_NCHW))))
@@ -40,6 +40,11 @@ class TinyNetwork(nn.Module):
 def network(num_classes: int) -> nn.Module:
     """Make the network, with fresh weights."""
     return TinyNetwork(num_classes)
+
+
+def wide_network(num_classes: int) -> nn.Module:
+    """Make one that is certainly faster when it is pruned."""
+    return TinyNetwork(num_classes, width=96)
 
 
 def images() -> Splits:

@@ -8,6 +8,7 @@ stdout::
      "with_details": true, "timeout_s": 120, "locks": {"device": path, "queue": path, "host": path,
      "is_exclusive": false, "timeout_s": 600}}
     {"command": "evaluate", "profile": {...}, "model": path, "images": path.npy, "locks": ..., ...}
+    {"command": "convert", "model": path.onnx, "ir": path.xml, "timeout_s": 120}
     {"command": "query", "profile": {...}, "models": [path, ...], "timeout_s": 120}
     {"command": "describe", "profile": {...}, "timeout_s": 120}
     {"command": "devices", "timeout_s": 120}

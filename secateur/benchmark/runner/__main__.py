@@ -23,10 +23,17 @@ import threading
 from typing import Any
 
 from secateur.benchmark.runner.locks import take_locks
-from secateur.benchmark.runner.measurement import describe, evaluate, list_devices, measure, query
+from secateur.benchmark.runner.measurement import convert, describe, evaluate, list_devices, measure, query
 from secateur.benchmark.runner.problem import RunnerError
 
-COMMANDS = {"measure": measure, "evaluate": evaluate, "query": query, "describe": describe, "devices": list_devices}
+COMMANDS = {
+    "measure": measure,
+    "evaluate": evaluate,
+    "convert": convert,
+    "query": query,
+    "describe": describe,
+    "devices": list_devices,
+}
 
 
 class Output:

@@ -100,6 +100,15 @@ def list_devices() -> list[dict[str, str]]:
     return devices
 
 
+def save_ir(source: str, target: str) -> None:
+    """Write the model of one file as OpenVINO's IR, a .xml, with its weights, f32, in a .bin beside it.
+
+    Raises:
+        RunnerError: The file is no model, or OpenVINO is absent.
+    """
+    _interface().save_ir(source, target)
+
+
 def _interface() -> Any:
     """Import OpenVINO, once nothing that it prints can spoil the protocol.
 

@@ -245,6 +245,13 @@ def query(request: dict[str, Any], output: Output) -> dict[str, Any]:
     return {"unsupported": unsupported}
 
 
+def convert(request: dict[str, Any], output: Output) -> dict[str, Any]:
+    """Write `model`, an ONNX file, as OpenVINO's IR: `ir`, a .xml, and a .bin beside it."""
+    output.emit("progress", phase=f"converting {request['model']}")
+    device.save_ir(request["model"], request["ir"])
+    return {}
+
+
 def describe(request: dict[str, Any], output: Output) -> dict[str, Any]:  # noqa: ARG001
     """Return the device's fingerprint."""
     profile = request["profile"]

@@ -169,3 +169,11 @@ def list_devices() -> list[dict[str, str]]:
     core = IECore()
     names = core.available_devices
     return [{"name": name, "full_name": str(core.get_metric(name, "FULL_DEVICE_NAME")).strip()} for name in names]
+
+
+def save_ir(source: str, target: str) -> None:
+    """See `device.save_ir`."""
+    try:
+        IECore().read_network(source).serialize(target)
+    except RuntimeError as exc:
+        raise RunnerError("input", f"{source}: OpenVINO cannot read this model: {reason(exc)}") from None

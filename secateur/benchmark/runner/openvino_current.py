@@ -151,5 +151,14 @@ def list_devices() -> list[dict[str, str]]:
     return [{"name": name, "full_name": str(full).strip()} for name, full in full_names.items()]
 
 
+def save_ir(source: str, target: str) -> None:
+    """See `device.save_ir`."""
+    try:
+        model = openvino.Core().read_model(source)
+    except RuntimeError as exc:
+        raise RunnerError("input", f"{source}: OpenVINO cannot read this model: {reason(exc)}") from None
+    openvino.save_model(model, target, compress_to_fp16=False)
+
+
 def _draw(buffers: list[Any], rng: np.random.Generator) -> list[np.ndarray[Any, Any]]:
     return [rng.random(buffer.shape).astype(buffer.dtype) for buffer in buffers]

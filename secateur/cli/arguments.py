@@ -12,8 +12,4 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 StoreUrl = Annotated[
     str, typer.Option("--store", envvar="SECATEUR_STORE", metavar="URL", help="A folder, or s3://bucket/prefix.")
 ]
-Device = Annotated[str, typer.Option("--device", help="A device profile: its name or file.")]
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="As in a study, such as torchvision:mobilenet_v2.")]
-DatasetName = Annotated[str, typer.Option("--dataset", help="As in a study: digits, imagefolder:PATH, ...")]
-MODEL_HELP = "resnet56_cifar, torchvision:NAME, timm:NAME, python:package.module:factory."
-STORE = "runs/.store"
+DEFAULT_STORE = "runs/.store"
