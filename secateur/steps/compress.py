@@ -9,7 +9,7 @@ import torch
 from secateur.benchmark import energy_ledger
 from secateur.candidate import Workshop
 from secateur.errors import ExportError, StudyError, ThinningError, TrainingError
-from secateur.results import BASELINES, UNPRUNED, Compressed, Failure, TrialRecord
+from secateur.results import UNPRUNED, Compressed, Failure, TrialRecord
 from secateur.steps.record import now, versions
 from secateur.store import StudyFiles
 from secateur.turns import working
@@ -64,8 +64,8 @@ def compress(workshop: Workshop, files: StudyFiles, label: str, num_threads: int
 
 
 def _earlier_trial(files: StudyFiles, record: TrialRecord, compressed: Compressed) -> str | None:
-    """Return the first trial of which this network was made; None if it was another study, or a baseline."""
-    if record.label in BASELINES:
+    """Return the first trial of which this network was made; None of what is no trial, or was another study's."""
+    if not record.label.isdecimal():
         return None
     trials = (trial for trial in files.trials() if trial.index < record.index)
     return next((trial.label for trial in trials if trial.compressed == compressed), None)
