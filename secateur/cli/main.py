@@ -10,10 +10,8 @@ from typing import Annotated
 import typer
 
 from secateur import __version__
-from secateur.cli import upkeep
+from secateur.cli import search_commands, upkeep
 from secateur.cli.options import MODEL_HELP, STORE, DatasetName, Device, Json, Model, Set, StoreUrl, Study
-from secateur.cli.premise_command import premise
-from secateur.cli.search_commands import import_wandb, try_candidate
 from secateur.errors import InputError, SecateurError
 
 app = typer.Typer(
@@ -25,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(upkeep.commands)
+app.add_typer(search_commands.commands)
 
 Weights = Annotated[Path | None, typer.Option(help="safetensors, npz or pt; absent: the network is trained first.")]
 MeasuredOn = Annotated[
@@ -356,11 +355,6 @@ def down(
     from secateur.cli.up import down as stop
 
     stop(folder)
-
-
-app.command()(premise)
-app.command("try")(try_candidate)
-app.command()(import_wandb)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What a person says to a search: try this one; begin with what W&B was told."""
+"""`secateur try`, `premise` and `import-wandb`: what a person says to a search."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import typer
 
 from secateur.cli.options import MODEL_HELP, STORE, Json, StoreUrl, Study
 
+commands = typer.Typer()
 
+
+@commands.command("try")
 def try_candidate(
     study: Study,
     values: Annotated[
@@ -25,6 +28,7 @@ def try_candidate(
     queue(study, values or [], store, as_json=json)
 
 
+@commands.command()
 def import_wandb(
     sweep: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="A W&B sweep configuration.")],
     schedule: Annotated[Path, typer.Option(help="The Distiller compression schedule whose entries it sets.")],
@@ -44,3 +48,16 @@ def import_wandb(
     from secateur.cli.import_wandb import import_wandb as translate
 
     translate(sweep, schedule, model, dataset, rename, out)
+
+
+@commands.command()
+def premise(
+    study: Study,
+    num: Annotated[int, typer.Option(min=20, help="Networks to measure before and after training.")] = 20,
+    store: StoreUrl = STORE,
+    json: Json = False,
+) -> None:
+    """Find out whether training changes latency; if not, candidates are measured before they are trained."""
+    from secateur.cli.premise import premise as run
+
+    run(study, num, store, as_json=json)
