@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from secateur.config import METRICS, Choice, ParameterValue, Study, Training, unseen_validation
 from secateur.config.located import Located
-from secateur.datasets import ImageSet, Splits, data_identity, shared_splits
+from secateur.datasets import Images, Splits, data_identity, shared_splits
 from secateur.errors import NotFoundError, ScheduleError, StudyError
 from secateur.export import architecture_signature, export_onnx
 from secateur.identity import digest_of, digest_of_state, digest_of_tensor, what_acts_later
@@ -23,7 +23,14 @@ from secateur.models import create_model, load_weights
 from secateur.pruning import ScheduleEngine
 from secateur.references import resolve
 from secateur.results import Compressed, EpochResult, KeptFilters, Scores, TestScores
-from secateur.retraining import Pruned, before_training, checkpoint_path, epochs_of, scores_of
+from secateur.retraining import (
+    Pruned,
+    before_training,
+    checkpoint_path,
+    clear_old_checkpoints,
+    epochs_of,
+    scores_of,
+)
 from secateur.schedule import Schedule, check_fit, load_schedule, parse_schedule
 from secateur.stopwatch import Stopwatch
 from secateur.store import Store, get_json, get_object, put_json, put_object
@@ -246,7 +253,7 @@ class Workshop:
         """Evaluate a network on test data, which only finalists and baselines may see; the access is noted."""
         module, images = rebuild(get_object(self.store, checkpoint)).module, self.splits.test
         scores = self._with_others(self._evaluate(module, images), module, images)
-        return TestScores(**scores.model_dump(), accessed_at=(now,))
+        return TestScores(**scores.model_dump(), accessed_at=(now,), class_names=self.splits.class_names)
 
     def _retrain(self, pruned: Pruned) -> TrainingResult:
         is_taught = self.study.training.distillation
@@ -262,6 +269,7 @@ class Workshop:
         teacher: nn.Module | None = None,
     ) -> TrainingResult:
         self.export(module, num_checks=0)  # what the gate refuses is not worth training
+        clear_old_checkpoints()
         splits = self.splits
         return train(
             module,
@@ -288,10 +296,10 @@ class Workshop:
             precision=training.precision or fastest_precision(self.device),
         )
 
-    def _evaluate(self, module: nn.Module, images: ImageSet) -> Scores:
+    def _evaluate(self, module: nn.Module, images: Images) -> Scores:
         return scores_of(evaluate(module, images, self.splits.normalize, device=self.device))
 
-    def _with_others(self, scores: Scores, module: nn.Module, images: ImageSet) -> Scores:
+    def _with_others(self, scores: Scores, module: nn.Module, images: Images) -> Scores:
         """Add what the study's own evaluation function says."""
         if self.study.evaluation is None:
             return scores

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from secateur.results import EpochResult, Scores
 from secateur.stopwatch import Stopwatch
 from secateur.thinning import Network
 from secateur.training import Evaluation, TrainingResult
+
+_KEPT_S = 30 * 24 * 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,4 +76,16 @@ def before_training(scores: Scores, watch: Stopwatch) -> EpochResult:
 
 def checkpoint_path(identity: str) -> Path:
     """Return where the training of a network leaves its state on this host."""
-    return cache_folder() / "training" / Path(identity).with_suffix(".safetensors").name
+    return _checkpoints() / Path(identity).with_suffix(".safetensors").name
+
+
+def clear_old_checkpoints() -> None:
+    """Remove what trainings left that failed, or were killed and never taken up again, a month ago."""
+    for path in _checkpoints().glob("*.safetensors*"):
+        with suppress(FileNotFoundError):  # another process clears, too, or its training has just ended
+            if time.time() - path.stat().st_mtime > _KEPT_S:
+                path.unlink()
+
+
+def _checkpoints() -> Path:
+    return cache_folder() / "training"

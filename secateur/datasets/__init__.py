@@ -1,6 +1,17 @@
 """Images: what a network is trained on, chosen by and tested with."""
 
 from secateur.datasets.loading import check_dataset, known_input_size, load_splits, shared_splits
-from secateur.datasets.splits import ImageSet, Splits, data_identity
+from secateur.datasets.splits import Images, ImageSet, Splits, data_identity
+from secateur.datasets.streamed import StreamedImages
 
-__all__ = ["ImageSet", "Splits", "check_dataset", "data_identity", "known_input_size", "load_splits", "shared_splits"]
+__all__ = [
+    "ImageSet",
+    "Images",
+    "Splits",
+    "StreamedImages",
+    "check_dataset",
+    "data_identity",
+    "known_input_size",
+    "load_splits",
+    "shared_splits",
+]
