@@ -23,6 +23,7 @@ from secateur.training.callbacks import Callbacks
 from secateur.training.checkpoint import read_checkpoint, write_checkpoint
 from secateur.training.evaluation import check_device, evaluate
 from secateur.training.losses import Criterion
+from secateur.training.memory import freed_memory_kept
 from secateur.training.optimization import WeightAverage, follow_parameters, learning_rate, make_optimizer
 from secateur.training.outcomes import Evaluation, TrainedEpoch, TrainingResult
 from secateur.training.settings import TrainingSettings, autocast
@@ -95,6 +96,7 @@ def train(
     )
     try:
         with (
+            freed_memory_kept(settings.device),
             _deterministic(settings),
             torch.random.fork_rng(devices=[settings.device] if settings.device == "cuda" else []),
         ):
