@@ -106,7 +106,12 @@ def steps_of(loop: Loop, model: nn.Module, images: ImageSet) -> Iterator[None]:
     optimizer = torch.optim.SGD(model.parameters(), lr=LR, momentum=0.9, weight_decay=1e-4)
     while True:
         for inputs_NCHW, labels_N in DataLoader(
-            Photographs(images), BATCH_SIZE, shuffle=True, num_workers=2, drop_last=True
+            Photographs(images),
+            BATCH_SIZE,
+            shuffle=True,
+            num_workers=2,
+            drop_last=True,
+            multiprocessing_context="fork",  # as from any script; this process was spawned, and would spawn
         ):
             if loop.is_bf16:
                 inputs_NCHW = inputs_NCHW.to(memory_format=torch.channels_last)

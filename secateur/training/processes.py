@@ -92,7 +92,7 @@ def add_up(tensors: Sequence[Tensor]) -> None:
         return
     sums = torch.cat([tensor.flatten() for tensor in tensors])
     dist.all_reduce(sums)
-    for tensor, summed in zip(tensors, sums.split([tensor.numel() for tensor in tensors]), strict=True):
+    for tensor, summed in zip(tensors, torch.split(sums, [tensor.numel() for tensor in tensors]), strict=True):
         tensor.copy_(summed.view(tensor.shape))
 
 

@@ -101,8 +101,8 @@ def faults_of_an_allocation() -> int:
 def test_free_memory_is_kept_until_training_ends() -> None:
     num_pages = (1 << 26) // resource.getpagesize()
     with freed_memory_kept("cpu"):
-        faults_of_an_allocation()
-        assert faults_of_an_allocation() < num_pages / 10
+        faults = [faults_of_an_allocation() for _ in range(8)]  # the first find no room, and make it
+    assert faults[-1] < num_pages / 10
 
 
 def test_on_a_gpu_it_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
