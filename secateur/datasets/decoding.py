@@ -152,11 +152,12 @@ def decoded_shape(files: Sequence[ImageFile], size: int | None, *, skip_unreadab
     if size is not None:
         return size, size
     for file in files:
-        image_HWC = _decode(file.path, size)
-        if not isinstance(image_HWC, DatasetError):
-            return image_HWC.shape[0], image_HWC.shape[1]
-        if not skip_unreadable:
-            raise image_HWC
+        try:
+            with Image.open(file.path) as image:  # reads the header alone
+                return image.height, image.width
+        except _UNREADABLE as exc:
+            if not skip_unreadable:
+                raise _unreadable(file.path, exc) from exc
     raise _none_readable(files)
 
 
@@ -255,6 +256,13 @@ def _decode_all(
     return shape, skipped
 
 
+def _unreadable(path: Path, problem: Exception) -> DatasetError:
+    return DatasetError(
+        f"dataset imagefolder: {path} is no readable image: {problem}. Replace or delete it, or set"
+        " dataset.skip_unreadable."
+    )
+
+
 def _of_another_size(path: Path, image_HWC: npt.NDArray[np.uint8], expected: tuple[int, ...]) -> DatasetError:
     return DatasetError(
         f"dataset imagefolder: {path} is {image_HWC.shape[1]} x {image_HWC.shape[0]} pixels,"
@@ -287,10 +295,7 @@ def _decode(path: Path, size: int | None) -> npt.NDArray[np.uint8] | DatasetErro
         with Image.open(path) as image:
             rgb = image.convert("RGB")
     except _UNREADABLE as exc:
-        return DatasetError(
-            f"dataset imagefolder: {path} is no readable image: {exc}. Replace or delete it, or set"
-            " dataset.skip_unreadable."
-        )
+        return _unreadable(path, exc)
     if size is not None and rgb.size != (size, size):
         rgb = ImageOps.fit(rgb, (size, size), Image.Resampling.BILINEAR)
     return np.asarray(rgb, dtype=np.uint8)
