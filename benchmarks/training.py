@@ -5,9 +5,11 @@
     compiled   the same with torch.compile, too; its compilation is told apart
     secateur   ours
 
-The loops take turns, a block of minibatches each, so that what else runs on the machine hinders all of them; the median
-block counts. The share of the peak is what convolutions and linear layers compute (three times the forward pass)
-against the fastest multiplication of large matrices in the same precision, measured in the same turns.
+Each loop has a process of its own. They take turns, a block of minibatches each, so that what else runs on the machine
+hinders all of them; the median block counts. CPU time is that of the process and its data loader's workers, and says
+more where much else runs, the least of all blocks most. The share of the peak is what convolutions and linear layers
+compute (three times the forward pass) against the fastest multiplication of large matrices in the same precision,
+measured in the same turns.
 
     python benchmarks/training.py [--models resnet20_cifar resnet56_cifar] [--rounds 5] [--threads 2] [--skip compiled]
 
@@ -20,12 +22,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
+import multiprocessing
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
+import psutil
 import torch
 import torch.nn.functional as F  # noqa: N812 (everybody's name for it)
 from PIL import Image
@@ -100,7 +106,12 @@ def steps_of(loop: Loop, model: nn.Module, images: ImageSet) -> Iterator[None]:
     optimizer = torch.optim.SGD(model.parameters(), lr=LR, momentum=0.9, weight_decay=1e-4)
     while True:
         for inputs_NCHW, labels_N in DataLoader(
-            Photographs(images), BATCH_SIZE, shuffle=True, num_workers=2, drop_last=True
+            Photographs(images),
+            BATCH_SIZE,
+            shuffle=True,
+            num_workers=2,
+            drop_last=True,
+            multiprocessing_context="fork",  # as from any script; this process was spawned, and would spawn
         ):
             if loop.is_bf16:
                 inputs_NCHW = inputs_NCHW.to(memory_format=torch.channels_last)
@@ -142,45 +153,82 @@ def noise(num_images: int) -> ImageSet:
     )
 
 
-def compare(name: str, loops: list[str], rounds: int, block: int) -> None:
-    """Print a row for each loop."""
-    images, compilation_s = noise((rounds * block + 2) * BATCH_SIZE), 0.0
+@dataclass
+class Turns:
+    """One loop in a process of its own, so that what it makes of the process is its own, too."""
+
+    loop: str
+    connection: Connection
+    process: psutil.Process
+
+    def take(self, num_minibatches: int) -> tuple[float, float]:
+        """Let it train for so long; return seconds, and CPU seconds of it and its data loader."""
+        cpu_s = self.cpu_s()
+        self.connection.send(num_minibatches)
+        return self.connection.recv(), self.cpu_s() - cpu_s
+
+    def cpu_s(self) -> float:
+        """Return the CPU time so far."""
+        family = [self.process, *self.process.children(recursive=True)]
+        return sum(times.user + times.system for times in (member.cpu_times() for member in family))
+
+
+def start(loop: str, name: str, images: ImageSet, threads: int) -> Turns:
+    """Start a loop; the first turn is to warm it up."""
+    here, there = multiprocessing.get_context("spawn").Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=take_turns, args=(there, loop, name, images, threads))
+    process.start()
+    return Turns(loop, here, psutil.Process(process.pid))
+
+
+def take_turns(connection: Connection, loop: str, name: str, images: ImageSet, threads: int) -> None:
+    """Train for as many minibatches as are asked for, and tell the seconds; 0 ends it."""
+    torch.set_num_threads(threads)
     torch.manual_seed(0)
-    fresh = create_model(name, 10)
-    flops_per_image = 6 * count_macs(fresh, torch.zeros(1, 3, 32, 32))
-    models = {loop: copy.deepcopy(fresh) for loop in loops}
-    running = {n: steps_of(loop, models[n], images) for n in loops if (loop := LOOPS[n]) is not None}
-    for loop, steps in running.items():  # the first step starts the workers, compiles, and warms up
+    model, own = create_model(name, 10), LOOPS[loop]
+    steps = None if own is None else steps_of(own, model, images)
+    while num_minibatches := connection.recv():
         started = time.perf_counter()
-        next(steps)
-        next(steps)
-        if loop == "compiled":
-            compilation_s = time.perf_counter() - started
-    if "secateur" in loops:
-        ours(models["secateur"], first(images, 2 * BATCH_SIZE))
-    seconds: dict[str, list[float]] = {loop: [] for loop in loops}
+        if steps is None:
+            ours(model, first(images, num_minibatches * BATCH_SIZE))
+        else:
+            for _ in range(num_minibatches):
+                next(steps)
+        connection.send(time.perf_counter() - started)
+
+
+def compare(name: str, loops: list[str], rounds: int, block: int, threads: int) -> None:
+    """Print a row for each loop."""
+    images = noise((rounds * block + 2) * BATCH_SIZE)
+    flops_per_image = 6 * count_macs(create_model(name, 10), torch.zeros(1, 3, 32, 32))
+    turns = [start(loop, name, images, threads) for loop in loops]
+    warming = {turn.loop: turn.take(2) for turn in turns}  # starts the workers, compiles
+    taken: dict[str, list[tuple[float, float]]] = {loop: [] for loop in loops}
     peaks: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
     for _ in range(rounds):
         for dtype, measured in peaks.items():
             measured.append(peak_flops(dtype))
-        for loop in loops:
-            if loop in running:
-                started = time.perf_counter()
-                for _ in range(block):
-                    next(running[loop])
-                seconds[loop].append(time.perf_counter() - started)
-            else:
-                seconds[loop].append(ours(models[loop], first(images, block * BATCH_SIZE)))
-    print(f"\n{name}, batches of {BATCH_SIZE}, {rounds} blocks of {block}")
-    print(f"{'loop':>10} {'images/s':>9} {'slowest':>8} {'fastest':>8} {'of peak':>8}")
+        for turn in turns:
+            taken[turn.loop].append(turn.take(block))
+    for turn in turns:
+        turn.connection.send(0)
+    load = ", ".join(f"{load:.1f}" for load in os.getloadavg())
+    print(f"\n{name}, batches of {BATCH_SIZE}, {rounds} blocks of {block}, {threads} threads, load {load}")
+    print(
+        f"{'loop':>10} {'images/s':>9} {'slowest':>8} {'fastest':>8} {'of peak':>8} {'CPU ms/image':>13} {'least':>6}"
+    )
     for loop in loops:
-        rates = [block * BATCH_SIZE / s for s in seconds[loop]]
+        rates = [block * BATCH_SIZE / seconds for seconds, _ in taken[loop]]
+        cpu_ms = [cpu_s / block / BATCH_SIZE * 1e3 for _, cpu_s in taken[loop]]
         rate = statistics.median(rates)
         is_f32 = loop == "tutorial" or (loop == "secateur" and fastest_precision("cpu") == "f32")
-        peak = max(peaks[torch.float32 if is_f32 else torch.bfloat16])
-        share = rate * flops_per_image / peak
-        note = f"   compiled in {compilation_s:.0f} s" if loop == "compiled" else ""
-        print(f"{loop:>10} {rate:>9.0f} {min(rates):>8.0f} {max(rates):>8.0f} {share:>8.1%}{note}", flush=True)
+        share = rate * flops_per_image / max(peaks[torch.float32 if is_f32 else torch.bfloat16])
+        seconds, cpu_s = warming[loop]
+        print(
+            f"{loop:>10} {rate:>9.0f} {min(rates):>8.0f} {max(rates):>8.0f} {share:>8.1%}"
+            f" {statistics.median(cpu_ms):>13.2f} {min(cpu_ms):>6.2f}   first two: {seconds:.0f} s, CPU {cpu_s:.0f} s",
+            flush=True,
+        )
 
 
 class Reached(Exception):  # noqa: N818 (it is no error)
@@ -253,7 +301,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     loops = [loop for loop in LOOPS if loop not in arguments.skip]
     for name in arguments.models:
-        compare(name, loops, arguments.rounds, arguments.block)
+        compare(name, loops, arguments.rounds, arguments.block, arguments.threads)
     if arguments.data is not None:
         section = DatasetSection.model_validate(
             {

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from secateur.config import ParameterValue, Study, Training, unseen_validation
 from secateur.config.located import Located
-from secateur.datasets import ImageSet, Splits, data_identity, shared_splits
+from secateur.datasets import Images, Splits, data_identity, shared_splits
 from secateur.errors import NotFoundError, StudyError
 from secateur.export import architecture_signature, export_onnx
 from secateur.identity import digest_of, digest_of_state, digest_of_tensor, reshaping_later, what_acts_later
@@ -28,6 +28,7 @@ from secateur.retraining import (
     always,
     before_training,
     checkpoint_path,
+    clear_old_checkpoints,
     epochs_of,
     scores_of,
     with_own_metrics,
@@ -285,7 +286,7 @@ class Workshop:
         """Evaluate a network on test data, which only finalists and baselines may see; the access is noted."""
         module, images = rebuild(get_object(self.store, checkpoint)).module, self.splits.test
         scores = with_own_metrics(self.study.evaluation, self._evaluate(module, images), module, images)
-        return TestScores(**scores.model_dump(), accessed_at=(now,))
+        return TestScores(**scores.model_dump(), accessed_at=(now,), class_names=self.splits.class_names)
 
     def _retrain(self, pruned: Pruned, goes_on: GoesOn) -> TrainingResult:
         is_taught = self.study.training.distillation
@@ -302,6 +303,7 @@ class Workshop:
         goes_on: GoesOn = always,
     ) -> TrainingResult:
         self.export(module, num_checks=0)  # what the gate refuses is not worth training
+        clear_old_checkpoints()
         splits = self.splits
         return train(
             module,
@@ -329,7 +331,7 @@ class Workshop:
             precision=training.precision or fastest_precision(self.device),
         )
 
-    def _evaluate(self, module: nn.Module, images: ImageSet) -> Scores:
+    def _evaluate(self, module: nn.Module, images: Images) -> Scores:
         return scores_of(evaluate(module, images, self.splits.normalize, device=self.device))
 
     def _finish(

@@ -242,6 +242,8 @@ class TestScores(Scores):
 
     accessed_at: tuple[str, ...]
     """UTC times of each access, ISO 8601."""
+    class_names: tuple[str, ...] = ()
+    """Of each class, in order."""
 
 
 class KeptFilters(Record):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from secateur.config import METRICS
-from secateur.datasets import ImageSet
+from secateur.datasets import Images
 from secateur.datasets.cache import cache_folder
 from secateur.errors import StudyError
 from secateur.pruning import ScheduleEngine
@@ -22,6 +24,8 @@ from secateur.training import Evaluation, TrainedEpoch, TrainingResult
 
 GoesOn = Callable[[Sequence[TrainedEpoch]], bool]
 """Given the epochs so far, whether there is to be another."""
+
+_KEPT_S = 30 * 24 * 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +67,7 @@ def always(epochs: Sequence[TrainedEpoch]) -> bool:  # noqa: ARG001
     return True
 
 
-def with_own_metrics(evaluation: str | None, scores: Scores, module: nn.Module, images: ImageSet) -> Scores:
+def with_own_metrics(evaluation: str | None, scores: Scores, module: nn.Module, images: Images) -> Scores:
     """Add what a study's own evaluation function says, if it has one.
 
     Raises:
@@ -106,4 +110,16 @@ def before_training(scores: Scores, watch: Stopwatch) -> EpochResult:
 
 def checkpoint_path(identity: str) -> Path:
     """Return where the training of a network leaves its state on this host."""
-    return cache_folder() / "training" / Path(identity).with_suffix(".safetensors").name
+    return _checkpoints() / Path(identity).with_suffix(".safetensors").name
+
+
+def clear_old_checkpoints() -> None:
+    """Remove what trainings left that failed, or were killed and never taken up again, a month ago."""
+    for path in _checkpoints().glob("*.safetensors*"):
+        with suppress(FileNotFoundError):  # another process clears, too, or its training has just ended
+            if time.time() - path.stat().st_mtime > _KEPT_S:
+                path.unlink()
+
+
+def _checkpoints() -> Path:
+    return cache_folder() / "training"

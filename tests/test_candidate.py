@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -151,6 +153,23 @@ def test_a_training_goes_on_after_a_kill_and_leaves_no_checkpoint(
     resumed, _ = make_pair(store, study, pruner_0=0.5)
     assert resumed.checkpoint == undisturbed.checkpoint
     assert list((tmp_path / "training").iterdir()) == []
+
+
+def test_old_checkpoints_are_removed_when_a_training_begins(
+    store: MemoryStore, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECATEUR_CACHE", str(tmp_path))
+    folder = tmp_path / "training"
+    folder.mkdir()
+    for name, days in (
+        ("of_a_failed_trial.safetensors", 31),
+        ("torn.safetensors.1234", 31),
+        ("recent.safetensors", 29),
+    ):
+        (folder / name).touch()
+        os.utime(folder / name, times=(time.time() - days * 24 * 3600,) * 2)
+    make_pair(store, make_study(weights=weights, training=TRAINED), pruner_0=0.5)
+    assert [path.name for path in folder.iterdir()] == ["recent.safetensors"]
 
 
 def interrupt(*_: Any, **__: Any) -> None:

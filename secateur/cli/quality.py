@@ -47,6 +47,8 @@ def load_test_images(dataset: str) -> TestImages:
     Raises:
         InputError: There is no such dataset or study.
     """
+    import torch
+
     from secateur.datasets import load_splits
 
     if is_file_name(dataset):  # what it validates on, it does not test on
@@ -55,7 +57,8 @@ def load_test_images(dataset: str) -> TestImages:
         images = Dataset(name=dataset)
     splits = load_splits(images)
     progress.message(f"evaluating on the {len(splits.test)} test images of {dataset}: choose nothing by the result.")
-    images_NHWC = splits.test.images_NHWC.numpy().astype(np.float32) / 255
+    (pixels_NHWC,) = splits.test.batches([torch.arange(len(splits.test))])
+    images_NHWC = pixels_NHWC.numpy().astype(np.float32) / 255
     mean_C, std_C = np.array(splits.normalize.mean, np.float32), np.array(splits.normalize.std, np.float32)
     normalised_NHWC = ((images_NHWC - mean_C) / std_C).astype(np.float32, copy=False)
     return TestImages(

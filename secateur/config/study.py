@@ -89,6 +89,11 @@ class Dataset(Frozen):
     skip_unreadable: bool = Field(
         False, description="Leave out files of an imagefolder that are no images, and say so."
     )
+    max_memory_bytes: int | None = Field(
+        None,
+        ge=0,
+        description="An imagefolder that takes more, decoded, is streamed from its files; by default half of all.",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""Image files decoded once, and mapped into memory from then on."""
+"""Image files decoded: once, and mapped into memory from then on; or batch by batch, as they are asked for."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import os
 import struct
 import uuid
 import zlib
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,9 @@ _FORMAT = 2
 
 _CHUNK = 64
 """Files a thread decodes at a time."""
+
+_BATCHES_AHEAD = 3
+"""Batches that are being decoded while one is in use."""
 
 _UNREADABLE = (
     OSError,
@@ -96,6 +100,103 @@ def decode_once(files: Sequence[ImageFile], size: int | None, *, skip_unreadable
     return Decoded(images_NHWC=images_NHWC, skipped=tuple(skipped))
 
 
+def decode_batches(
+    batches: Iterable[Sequence[ImageFile]], size: int | None, shape_HW: tuple[int, int]
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield batch after batch of images, N x H x W x 3, while threads decode the next ones.
+
+    Args:
+        batches: Of any number of files each.
+        size: See `decode_once`.
+        shape_HW: What every image must be.
+
+    Raises:
+        DatasetError: A file is no image, or of another size.
+    """
+    with ThreadPoolExecutor() as pool:
+        ahead: deque[list[Future[npt.NDArray[np.uint8] | DatasetError]]] = deque()
+        try:
+            for files in batches:
+                ahead.append([pool.submit(_decode_as, file.path, size, shape_HW) for file in files])
+                if len(ahead) > _BATCHES_AHEAD:
+                    yield _stacked(ahead.popleft())
+            while ahead:
+                yield _stacked(ahead.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _stacked(decoded: Sequence[Future[npt.NDArray[np.uint8] | DatasetError]]) -> npt.NDArray[np.uint8]:
+    images_HWC = []
+    for future in decoded:
+        image_HWC = future.result()
+        if isinstance(image_HWC, DatasetError):
+            raise image_HWC
+        images_HWC.append(image_HWC)
+    return np.stack(images_HWC)
+
+
+def _decode_as(path: Path, size: int | None, shape_HW: tuple[int, int]) -> npt.NDArray[np.uint8] | DatasetError:
+    image_HWC = _decode(path, size)
+    if isinstance(image_HWC, DatasetError) or image_HWC.shape[:2] == shape_HW:
+        return image_HWC
+    return _of_another_size(path, image_HWC, shape_HW)
+
+
+def decoded_shape(files: Sequence[ImageFile], size: int | None, *, skip_unreadable: bool) -> tuple[int, int]:
+    """Return the height and width that images will have: those of the first that can be read.
+
+    Raises:
+        DatasetError: A file is no image, or none is.
+    """
+    if size is not None:
+        return size, size
+    for file in files:
+        try:
+            with Image.open(file.path) as image:  # reads the header alone
+                return image.height, image.width
+        except _UNREADABLE as exc:
+            if not skip_unreadable:
+                raise _unreadable(file.path, exc) from exc
+    raise _none_readable(files)
+
+
+def find_unreadable(files: Sequence[ImageFile], size: int | None) -> tuple[int, ...]:
+    """Return the indices of files that are no images, each of which is told; what the last time found is remembered.
+
+    Raises:
+        DatasetError: None is an image, or the cache cannot be written.
+    """
+    folder = cache_folder() / "imagefolder"
+    target = folder / f"{_digest(files, size, skip_unreadable=True)}.unreadable.json"
+    try:
+        if target.exists():
+            return tuple(json.loads(target.read_text(encoding="utf-8")))
+        unreadable = []
+        with progress.track(f"look through {len(files)} images", total=len(files)) as bar:
+            for index, image_HWC in enumerate(_decoded(files, size)):
+                bar.advance()
+                if isinstance(image_HWC, DatasetError):
+                    progress.message(f"{image_HWC} It was skipped.")
+                    unreadable.append(index)
+        if len(unreadable) == len(files):
+            raise _none_readable(files)
+        folder.mkdir(parents=True, exist_ok=True)
+        beside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        beside.write_text(json.dumps(unreadable), encoding="utf-8")
+        beside.replace(target)
+    except OSError as exc:
+        raise DatasetError(
+            f"dataset imagefolder: {target} cannot be written: {exc}. Make room, or set SECATEUR_CACHE to a folder"
+            " with more."
+        ) from exc
+    return tuple(unreadable)
+
+
+def _none_readable(files: Sequence[ImageFile]) -> DatasetError:
+    return DatasetError(f"dataset imagefolder: none of the {len(files)} files can be read as an image.")
+
+
 def _digest(files: Sequence[ImageFile], size: int | None, skip_unreadable: bool) -> str:
     digest = hashlib.sha256(repr((_FORMAT, size, skip_unreadable)).encode())
     for file in files:
@@ -145,17 +246,28 @@ def _decode_all(
                 expected = image_HWC.shape
                 _write_header(out, (len(files), *expected))
             if image_HWC.shape != expected:
-                raise DatasetError(
-                    f"dataset imagefolder: {files[index].path} is {image_HWC.shape[1]} x {image_HWC.shape[0]} pixels,"
-                    f" the images before it {expected[1]} x {expected[0]}. Set dataset.input_size to resize all."
-                )
+                raise _of_another_size(files[index].path, image_HWC, expected)
             out.write(image_HWC.data)
     if expected is None:
-        raise DatasetError(f"dataset imagefolder: none of the {len(files)} files can be read as an image.")
+        raise _none_readable(files)
     shape = (len(files) - len(skipped), *expected)
     out.seek(0)
     _write_header(out, shape)  # numpy leaves room for any number of images
     return shape, skipped
+
+
+def _unreadable(path: Path, problem: Exception) -> DatasetError:
+    return DatasetError(
+        f"dataset imagefolder: {path} is no readable image: {problem}. Replace or delete it, or set"
+        " dataset.skip_unreadable."
+    )
+
+
+def _of_another_size(path: Path, image_HWC: npt.NDArray[np.uint8], expected: tuple[int, ...]) -> DatasetError:
+    return DatasetError(
+        f"dataset imagefolder: {path} is {image_HWC.shape[1]} x {image_HWC.shape[0]} pixels,"
+        f" the images before it {expected[1]} x {expected[0]}. Set dataset.input_size to resize all."
+    )
 
 
 def _write_header(out: BinaryIO, shape: tuple[int, ...]) -> None:
@@ -183,10 +295,7 @@ def _decode(path: Path, size: int | None) -> npt.NDArray[np.uint8] | DatasetErro
         with Image.open(path) as image:
             rgb = image.convert("RGB")
     except _UNREADABLE as exc:
-        return DatasetError(
-            f"dataset imagefolder: {path} is no readable image: {exc}. Replace or delete it, or set"
-            " dataset.skip_unreadable."
-        )
+        return _unreadable(path, exc)
     if size is not None and rgb.size != (size, size):
         rgb = ImageOps.fit(rgb, (size, size), Image.Resampling.BILINEAR)
     return np.asarray(rgb, dtype=np.uint8)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 import torch
 
+from secateur import progress
 from secateur.config import Dataset, Normalize
-from secateur.datasets.decoding import ImageFile, decode_once
+from secateur.datasets.decoding import ImageFile, decode_once, decoded_shape, find_unreadable
 from secateur.datasets.splits import ImageSet, Parts
+from secateur.datasets.streamed import StreamedImages
 from secateur.errors import DatasetError
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
@@ -53,6 +57,9 @@ def find_folders(dataset: Dataset) -> tuple[Path, Path, Path]:
 def read_imagefolder(dataset: Dataset) -> Parts:
     """Read ``imagefolder:PATH``; without a ``test`` folder, ``val`` or ``valid`` serves as test part.
 
+    Images that would take more than `dataset.max_memory_bytes` are streamed. Half of the machine's memory is the
+    default, whatever is free of it: results are found again by how images are kept, too.
+
     Raises:
         DatasetError: Folders are missing or differ, a file is no image, or the sizes differ.
     """
@@ -63,8 +70,14 @@ def read_imagefolder(dataset: Dataset) -> Parts:
             f"dataset imagefolder: {train_folder} and {test_folder} must have the same class folders; only one"
             f" of them has {', '.join(map(repr, different[:5]))}{', ...' if len(different) > 5 else ''}."
         )
-    (train_set, _), (test_set, numbers_N) = (_read(part, dataset) for part in (train, test))
-    _check_sizes(train_set, test_set, root)
+    shapes = [
+        decoded_shape(part.files, dataset.input_size, skip_unreadable=dataset.skip_unreadable) for part in (train, test)
+    ]
+    _check_sizes(shapes, root)
+    is_streamed = _is_too_large(len(train.files) + len(test.files), shapes[0], dataset)
+    (train_set, _), (test_set, numbers_N) = (
+        _stream(part, dataset, shapes[0]) if is_streamed else _read(part, dataset) for part in (train, test)
+    )
     return Parts(
         train=train_set,
         test=test_set,
@@ -72,6 +85,18 @@ def read_imagefolder(dataset: Dataset) -> Parts:
         class_names=train.class_names,
         normalize=_NORMALIZE,
     )
+
+
+def _is_too_large(num_images: int, shape_HW: tuple[int, int], dataset: Dataset) -> bool:
+    """Tell whether decoded images would take more memory than they may."""
+    limit = psutil.virtual_memory().total // 2 if dataset.max_memory_bytes is None else dataset.max_memory_bytes
+    num_bytes = num_images * shape_HW[0] * shape_HW[1] * 3
+    if num_bytes > limit:
+        progress.message(
+            f"dataset imagefolder: {num_images} images would take {num_bytes / 1e9:.3g} GB of memory, more than the"
+            f" {limit / 1e9:.3g} GB of dataset.max_memory_bytes: they are decoded anew whenever they are read."
+        )
+    return num_bytes > limit
 
 
 def _read(listing: _Listing, dataset: Dataset) -> tuple[ImageSet, npt.NDArray[np.int64]]:
@@ -84,6 +109,22 @@ def _read(listing: _Listing, dataset: Dataset) -> tuple[ImageSet, npt.NDArray[np
     return images, numbers_N
 
 
+def _stream(
+    listing: _Listing, dataset: Dataset, shape_HW: tuple[int, int]
+) -> tuple[StreamedImages, npt.NDArray[np.int64]]:
+    """Do as `_read`, but leave the images in their files."""
+    unreadable = find_unreadable(listing.files, dataset.input_size) if dataset.skip_unreadable else ()
+    is_readable_N = np.ones(len(listing.files), dtype=np.bool_)
+    is_readable_N[list(unreadable)] = False
+    images = StreamedImages(
+        files=listing.files,
+        labels_N=torch.tensor(listing.labels, dtype=torch.int64),
+        input_size=dataset.input_size,
+        shape_HW=shape_HW,
+    )
+    return images.select(is_readable_N), np.array(listing.numbers, dtype=np.int64)[is_readable_N]
+
+
 def listing_digest(dataset: Dataset) -> str:
     """Return a digest of the names, sizes and times of all images of ``imagefolder:PATH``; none is read.
 
@@ -94,10 +135,9 @@ def listing_digest(dataset: Dataset) -> str:
     return hashlib.sha256(repr([listing.files for listing in listings]).encode()).hexdigest()
 
 
-def _check_sizes(train: ImageSet, test: ImageSet, root: Path) -> None:
-    sizes = {tuple(part.images_NHWC.shape[1:3]) for part in (train, test)}
-    if len({side for size in sizes for side in size}) > 1:
-        shown = " and ".join(f"{width} x {height}" for height, width in sorted(sizes))
+def _check_sizes(shapes_HW: Sequence[tuple[int, int]], root: Path) -> None:
+    if len({side for shape_HW in shapes_HW for side in shape_HW}) > 1:
+        shown = " and ".join(f"{width} x {height}" for height, width in sorted(set(shapes_HW)))
         raise DatasetError(
             f"dataset imagefolder: the images of {root} must be square and of one size, got {shown} pixels."
             " Set dataset.input_size to resize them."

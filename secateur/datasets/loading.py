@@ -14,7 +14,7 @@ import torch
 from secateur import progress
 from secateur.config import Dataset
 from secateur.datasets.imagefolder import find_folders, listing_digest, read_imagefolder
-from secateur.datasets.splits import DEFAULT_INPUT_SIZE, ImageSet, Parts, Splits, split
+from secateur.datasets.splits import DEFAULT_INPUT_SIZE, Images, ImageSet, Parts, Splits, split
 from secateur.errors import DatasetError, did_you_mean
 from secateur.references import resolve
 
@@ -74,7 +74,7 @@ def _load_splits(dataset: Dataset, stamp: str) -> Splits:  # noqa: ARG001 (a cha
 def _check_classes(splits: Splits, name: str) -> None:
     """Refuse a class that nothing can be learned of; tell of one that is not looked at."""
     for part in ("train", "validation", "test"):
-        images: ImageSet = getattr(splits, part)
+        images: Images = getattr(splits, part)
         counts_K = torch.bincount(images.labels_N, minlength=splits.num_classes).tolist()
         empty = [splits.class_names[label] for label, count in enumerate(counts_K) if count == 0]
         if not empty:

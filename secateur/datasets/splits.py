@@ -6,6 +6,7 @@ Shapes: N images, H height, W width (H = W), C = 3 channels.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,6 +17,7 @@ import torch.nn.functional as F  # noqa: N812 (everybody's name for it)
 from torch import Tensor
 
 from secateur.config import FromTest, Normalize
+from secateur.datasets.streamed import StreamedImages
 from secateur.errors import DatasetError
 
 DEFAULT_INPUT_SIZE = 32
@@ -39,6 +41,16 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.labels_N)
+
+    @property
+    def shape_HW(self) -> tuple[int, int]:
+        """Height and width of every image."""
+        return self.images_NHWC.shape[1], self.images_NHWC.shape[2]
+
+    def batches(self, rows: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Yield the pixels of each batch of rows, uint8."""
+        for rows_N in rows:
+            yield self.images_NHWC.index_select(0, rows_N)
 
     def select(self, is_selected_N: npt.NDArray[np.bool_]) -> ImageSet:
         """Return a copy of the images where `is_selected_N`, in order."""
@@ -67,12 +79,15 @@ def _resize(images_NHWC: Tensor, size: int) -> Tensor:
     return resized_NCHW.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
+Images = ImageSet | StreamedImages
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Parts:
     """A dataset as its makers divided it."""
 
-    train: ImageSet
-    test: ImageSet
+    train: Images
+    test: Images
     test_numbers_N: npt.NDArray[np.int64]
     """File number of each test image; its index where there are no files."""
     class_names: tuple[str, ...]
@@ -84,9 +99,9 @@ class Parts:
 class Splits:
     """What a study trains on, chooses by, and tests finalists with; no image is in two of them."""
 
-    train: ImageSet
-    validation: ImageSet
-    test: ImageSet
+    train: Images
+    validation: Images
+    test: Images
     class_names: tuple[str, ...]
     normalize: Normalize
     is_flippable: bool = True
@@ -100,13 +115,13 @@ class Splits:
     @property
     def input_size(self) -> int:
         """Height and width of every image, in pixels."""
-        return self.train.images_NHWC.shape[1]
+        return self.train.shape_HW[0]
 
 
 def data_identity(splits: Splits) -> str:
     """Return a sha256 over everything that accuracy depends on: pixels, labels, split, normalisation.
 
-    The pixels are hashed once for each image set (about 0.2 s for CIFAR-10).
+    The pixels are hashed once for each image set (about 0.2 s for CIFAR-10); of streamed images names, sizes and times.
     """
     sets = (splits.train.digest, splits.validation.digest, splits.test.digest)
     rest = (splits.num_classes, splits.is_flippable, splits.normalize.mean, splits.normalize.std)
@@ -139,7 +154,7 @@ def split(parts: Parts, validation: int | FromTest | None) -> Splits:
     )
 
 
-def halve_test(splits: Splits) -> tuple[ImageSet, ImageSet]:
+def halve_test(splits: Splits) -> tuple[Images, Images]:
     """Divide the test part in two, stratified by class, the same at every call.
 
     Returns:
@@ -158,7 +173,7 @@ def halve_test(splits: Splits) -> tuple[ImageSet, ImageSet]:
     return splits.test.select(is_judging_N), splits.test.select(~is_judging_N)
 
 
-def _carve(train: ImageSet, num_validation: int) -> tuple[ImageSet, ImageSet]:
+def _carve(train: Images, num_validation: int) -> tuple[Images, Images]:
     if num_validation >= len(train):
         raise DatasetError(
             f"dataset.validation: the training part has {len(train)} images, so fewer can be carved from it,"
@@ -168,7 +183,7 @@ def _carve(train: ImageSet, num_validation: int) -> tuple[ImageSet, ImageSet]:
     return train.select(~is_carved_N), train.select(is_carved_N)
 
 
-def _divide_by_number(parts: Parts, validation: FromTest) -> tuple[ImageSet, ImageSet]:
+def _divide_by_number(parts: Parts, validation: FromTest) -> tuple[Images, Images]:
     remainder = 0 if validation.files == "even" else 1
     is_valid_N = parts.test_numbers_N % 2 == remainder
     if is_valid_N.all() or not is_valid_N.any():

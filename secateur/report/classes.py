@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from secateur.report.comparison import TextTable, compared, compared_names
 from secateur.report.facts import Facts
 from secateur.report.formats import ABSENT, metric_text
@@ -28,7 +30,14 @@ def class_lines(facts: Facts) -> TextTable:
         return []
     found = {label: share for label, share in enumerate(shown.sensitivity) if share is not None}
     worst = sorted(found, key=lambda label: found[label])[:MAX_CLASSES]
-    return [(f"class {label}", [*(_shares(s, label) for s in scores), _mistaken(shown, label)]) for label in worst]
+    names = _class_names(records, len(shown.sensitivity))
+    return [(names[label], [*(_shares(s, label) for s in scores), _mistaken(shown, label, names)]) for label in worst]
+
+
+def _class_names(records: Sequence[TrialRecord], num_classes: int) -> Sequence[str]:
+    """Return what the tested networks' records call the classes, else their numbers."""
+    named = (record.test.class_names for record in records if record.test is not None and record.test.class_names)
+    return next(named, [f"class {label}" for label in range(num_classes)])
 
 
 def _validation(record: TrialRecord) -> Scores:
@@ -41,8 +50,8 @@ def _shares(scores: Scores, label: int) -> str:
     return ", ".join(metric_text("top1", None if share is None else 100 * share) for share in both)
 
 
-def _mistaken(scores: Scores, label: int) -> str:
+def _mistaken(scores: Scores, label: int, names: Sequence[str]) -> str:
     if scores.confusion is None:
         return ABSENT
     wrong = [0 if other == label else count for other, count in enumerate(scores.confusion[label])]
-    return f"class {wrong.index(max(wrong))} ({max(wrong):,})" if max(wrong) else ABSENT
+    return f"{names[wrong.index(max(wrong))]} ({max(wrong):,})" if max(wrong) else ABSENT

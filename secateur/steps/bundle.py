@@ -69,7 +69,7 @@ def bundle(files: StudyFiles, study: Study, out_dir: Path, num_trials: int | Non
     Raises:
         StudyError: Nothing is retrained, or the schedule acts in ways that cannot go along.
         StudyBusyError: A sweep of the study is running.
-        JobError: The folder cannot be written.
+        JobError: The folder cannot be written, or the images are too many for it.
     """
     with _held(files, f"writing a bundle to {out_dir}") as renew:
         study = open_study(files, study)
@@ -238,11 +238,17 @@ def _job(workshop: Workshop, pruned: Pruned, record: TrialRecord, out_dir: Path,
 
 def _keep_images(out_dir: Path, splits: Splits) -> str:
     """Write what is trained on and validated with; test images stay at home."""
+    train, validation = splits.train, splits.validation
+    if train.images_NHWC is None or validation.images_NHWC is None:
+        raise JobError(
+            f"A bundle holds its images decoded, but {len(train) + len(validation)} are streamed from their files:"
+            " they would take more memory than dataset.max_memory_bytes. Raise it, or train where the files are."
+        )
     tensors = {
-        "train_NHWC": splits.train.images_NHWC,
-        "train_N": splits.train.labels_N,
-        "validation_NHWC": splits.validation.images_NHWC,
-        "validation_N": splits.validation.labels_N,
+        "train_NHWC": train.images_NHWC,
+        "train_N": train.labels_N,
+        "validation_NHWC": validation.images_NHWC,
+        "validation_N": validation.labels_N,
     }
     return keep(out_dir, lambda path: safetensors.torch.save_file(tensors, path))
 

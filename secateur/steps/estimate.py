@@ -7,21 +7,22 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-import torch
+import numpy as np
+from torch import nn
 
 from secateur import benchmark
 from secateur.candidate import Workshop, check_against_model, check_study
-from secateur.config import Study
-from secateur.datasets import ImageSet
+from secateur.config import Study, Training
+from secateur.datasets import Images
 from secateur.export import export_onnx
 from secateur.models import create_model, load_weights
 from secateur.results import LatencyReport
 from secateur.store import Store
-from secateur.training import NoCallbacks, TrainingSettings, evaluate, fastest_precision, train
+from secateur.training import NoCallbacks, evaluate, recalibrate_bn, train
 
 T = TypeVar("T")
 
@@ -69,9 +70,9 @@ def estimate(study: Study, store: Store) -> Estimate:
     if study.weights is not None:
         load_weights(module, study.weights)
     check_against_model(study, splits.num_classes)
-    evaluate_s = _seconds(lambda: evaluate(module, _some(splits.validation), splits.normalize, device=workshop.device))
-    evaluate_s *= len(splits.validation) / min(_NUM_IMAGES, len(splits.validation))
-    epoch_s = _epoch_seconds(workshop, module) + evaluate_s
+    some = _some(splits.validation)
+    evaluate_s = _seconds(lambda: evaluate(module, some, splits.normalize, device=workshop.device))
+    evaluate_s *= len(splits.validation) / len(some)
     opset = study.device.onnx_opset
     export_s, content = _timed(lambda: export_onnx(copy.deepcopy(module).cpu(), splits.input_size, opset=opset))
     with tempfile.TemporaryDirectory() as folder:
@@ -80,11 +81,17 @@ def estimate(study: Study, store: Store) -> Estimate:
         measure_s, (report,) = _timed(lambda: benchmark.measure([path], path, study.device))
     if not isinstance(report, LatencyReport):
         raise report
-    trial_s = _PROPOSE_S + evaluate_s + study.training.epochs * epoch_s + export_s + measure_s
-    training_s = 0.0 if study.weights is not None else study.baseline.epochs * epoch_s
+    recalibrate_s = _recalibration_seconds(workshop, module)
+    recalibrate_s += evaluate_s if recalibrate_s else 0.0
+    teacher = module if study.training.distillation else None
+    retrain_s = _training_seconds(workshop, module, study.training, teacher, evaluate_s)
+    trial_s = _PROPOSE_S + evaluate_s + recalibrate_s + retrain_s + export_s + measure_s
+    train_s = (
+        0.0 if study.weights is not None else _training_seconds(workshop, module, study.baseline, None, evaluate_s)
+    )
     return Estimate(
         num_trials=study.budget.trials,
-        baseline_s=training_s + evaluate_s + export_s + measure_s + trial_s,
+        baseline_s=train_s + evaluate_s + export_s + measure_s + trial_s,
         trial_s=trial_s,
         bytes_per_trial=2 * len(content),
         free_bytes=None if store.url.startswith("s3://") else shutil.disk_usage(_existing(Path(store.url))).free,
@@ -92,26 +99,41 @@ def estimate(study: Study, store: Store) -> Estimate:
     )
 
 
-def _epoch_seconds(workshop: Workshop, module: torch.nn.Module) -> float:
-    splits, training = workshop.splits, workshop.study.training
-    images = _some(splits.train)
-    settings = TrainingSettings(
-        epochs=1,
-        lr=1e-4,
-        batch_size=training.batch_size,
-        device=workshop.device,
-        precision=fastest_precision(workshop.device),
-    )
+def _training_seconds(
+    workshop: Workshop, module: nn.Module, training: Training, teacher: nn.Module | None, evaluate_s: float
+) -> float:
+    """Return what all epochs take, with an evaluation after each."""
+    if training.epochs == 0:
+        return 0.0
+    splits, images = workshop.splits, _some(workshop.splits.train)
+    settings = replace(workshop.settings(training), epochs=1, lr=1e-4)
 
     def one_epoch() -> None:
-        train(copy.deepcopy(module), images, _some(images, 1), settings, NoCallbacks(), normalize=splits.normalize)
+        train(
+            copy.deepcopy(module),
+            images,
+            _some(images, 1),
+            settings,
+            NoCallbacks(),
+            normalize=splits.normalize,
+            teacher=copy.deepcopy(teacher),
+        )
 
     one_epoch()  # the first pays for warming up
-    return _seconds(one_epoch) * len(splits.train) / len(images)
+    return training.epochs * (_seconds(one_epoch) * len(splits.train) / len(images) + evaluate_s)
 
 
-def _some(images: ImageSet, count: int = _NUM_IMAGES) -> ImageSet:
-    return ImageSet(images_NHWC=images.images_NHWC[:count], labels_N=images.labels_N[:count])
+def _recalibration_seconds(workshop: Workshop, module: nn.Module) -> float:
+    splits, images = workshop.splits, _some(workshop.splits.train)
+    if (num_images := min(workshop.study.training.recalibration_images, len(splits.train))) == 0:
+        return 0.0
+    recalibrated = copy.deepcopy(module)
+    seconds = _seconds(lambda: recalibrate_bn(recalibrated, images, splits.normalize, device=workshop.device))
+    return seconds * num_images / len(images)
+
+
+def _some(images: Images, count: int = _NUM_IMAGES) -> Images:
+    return images.select(np.arange(len(images)) < count)
 
 
 def _seconds(call: Callable[[], object]) -> float:

@@ -6,11 +6,12 @@ import io
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from secateur.candidate import Workshop
 from secateur.championship import Examination
 from secateur.config import Normalize
-from secateur.datasets import ImageSet, halve_test
+from secateur.datasets import halve_test
 from secateur.export import parity
 from secateur.results import UNPRUNED, TestScores, TrialRecord
 from secateur.retraining import scores_of
@@ -47,10 +48,11 @@ def retrain(workshop: Workshop, files: StudyFiles, label: str, num_threads: int)
         torch.set_num_threads(num_threads)
         normalize = workshop.splits.normalize
         judging, _ = halve_test(workshop.splits)
+        (images_NHWC,) = judging.batches([torch.arange(len(judging))])
         module = rebuild(get_object(files.store, record.compressed.checkpoint)).module
         content = get_object(files.store, record.compressed.onnx)
-        compared_NCHW = normalized(judging.images_NHWC[:_NUM_COMPARED], normalize)
-        images = put_object(files.store, _as_npz(judging, normalize))
+        compared_NCHW = normalized(images_NHWC[:_NUM_COMPARED], normalize)
+        images = put_object(files.store, _as_npz(images_NHWC, judging.labels_N, normalize))
         difference = parity(module, content, compared_NCHW)
         files.write_examination(Examination(label=label, images=images, parity=difference))
     return record
@@ -74,13 +76,13 @@ def publish(workshop: Workshop, files: StudyFiles, label: str, num_threads: int)
     return examination.published
 
 
-def _as_npz(images: ImageSet, normalize: Normalize) -> bytes:
+def _as_npz(images_NHWC: Tensor, labels_N: Tensor, normalize: Normalize) -> bytes:
     """Return what an edge host, which has neither torch nor the dataset, needs of some images."""
     buffer = io.BytesIO()
     np.savez(
         buffer,
-        images_NHWC=images.images_NHWC.numpy(),
-        labels_N=images.labels_N.numpy(),
+        images_NHWC=images_NHWC.numpy(),
+        labels_N=labels_N.numpy(),
         mean_C=np.array(normalize.mean, np.float32),
         std_C=np.array(normalize.std, np.float32),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from secateur.errors import InputError, SecateurError
 from secateur.progress import Silent, show_on
 from secateur.training.offline import train_jobs
+from secateur.training.processes import is_first, together
 
 
 class _Messages(Silent):
@@ -25,12 +26,13 @@ def main() -> None:
     parser.add_argument("out_dir", type=Path, metavar="OUT_DIR", help="what goes back home")
     arguments = parser.parse_args()
     try:
-        with show_on(_Messages()):
+        with show_on(_Messages()), together():
             done = train_jobs(arguments.jobs_dir, arguments.out_dir)
+            if is_first():
+                sys.stdout.write(f"{done.summary}\n")
     except SecateurError as exc:
         sys.stderr.write(f"secateur: {exc}\n")
         sys.exit(2 if isinstance(exc, InputError) else 1)
-    sys.stdout.write(f"{done.summary}\n")
 
 
 if __name__ == "__main__":

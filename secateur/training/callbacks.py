@@ -43,7 +43,8 @@ class Callbacks(Protocol):
     def before_backward(self, loss: Tensor) -> Tensor:
         """Return the loss to descend on: `loss` and any regularisation.
 
-        Called once a minibatch; where gradients are accumulated, with the loss of its first part.
+        Called once a minibatch; where gradients are accumulated, or processes train together, with the loss of its
+        first part.
         """
 
     def before_optimizer_step(self) -> None:

@@ -14,6 +14,7 @@ from secateur.confusion import as_rows, calibration_error, confusion_matrix, sen
 from secateur.errors import InputError, TrainingError
 from secateur.training.batches import Images, Normalization, fastest_memory_format, normalized
 from secateur.training.outcomes import Evaluation
+from secateur.training.processes import gathered, own_part
 from secateur.training.settings import Device, Precision, autocast
 
 
@@ -26,7 +27,7 @@ def evaluate(
     device: Device = "cpu",
     precision: Precision = "f32",
 ) -> Evaluation:
-    """Evaluate a network.
+    """Evaluate a network; processes that train together divide the images among them.
 
     Args:
         model: Maps N x 3 x H x W images to N x K logits; moved to `device`, left in the mode it came in.
@@ -92,17 +93,18 @@ def _predict(
     precision: Precision,
 ) -> Tensor:
     """Return the N x K logits, float32, on the CPU."""
-    batches = torch.split(image_set.images_NHWC, batch_size)
+    part = own_part(len(image_set.labels_N))
+    rows = torch.split(torch.arange(part.num_rows)[part.rows], batch_size)
     was_training = model.training
     model.to(device).eval()
-    layout = fastest_memory_format(model, normalized(batches[0][:2].to(device), normalize))
+    layout = fastest_memory_format(model, image_set, normalize, device)
     logits = []
     try:
-        with progress.track("evaluate", total=len(batches)) as bar, torch.inference_mode(), autocast(device, precision):
-            for batch_NHWC in batches:
+        with progress.track("evaluate", total=len(rows)) as bar, torch.inference_mode(), autocast(device, precision):
+            for batch_NHWC in image_set.batches(rows):
                 inputs_NCHW = normalized(batch_NHWC.to(device), normalize).contiguous(memory_format=layout)
                 logits.append(model(inputs_NCHW).float().cpu())
                 bar.advance()
     finally:
         model.train(was_training)
-    return torch.cat(logits)
+    return gathered(torch.cat(logits), part)

@@ -17,11 +17,13 @@ from torch.optim import Optimizer
 
 from secateur import progress
 from secateur.errors import InputError, TrainingError
-from secateur.training.batches import Batches, Images, Normalization
+from secateur.training import processes
+from secateur.training.batches import Batches, Images, Minibatch, Normalization
 from secateur.training.callbacks import Callbacks
 from secateur.training.checkpoint import read_checkpoint, write_checkpoint
 from secateur.training.evaluation import check_device, evaluate
 from secateur.training.losses import Criterion
+from secateur.training.memory import freed_memory_kept
 from secateur.training.optimization import WeightAverage, follow_parameters, learning_rate, make_optimizer
 from secateur.training.outcomes import Evaluation, TrainedEpoch, TrainingResult
 from secateur.training.settings import TrainingSettings, autocast
@@ -50,6 +52,10 @@ def train(
     killed and called again. The global random state and the model's mode are left as they were. A minibatch for which
     the memory does not suffice is divided, and so are all after it: the optimizer's steps stay the same.
 
+    Where several processes call it with the same arguments (`torch.distributed` is initialized), each computes a part
+    of every minibatch, and the gradients are added up: as with `accumulation`, each part is normalised by its own
+    statistics. The first process's weights count, and it alone writes checkpoints, which all must be able to read.
+
     Args:
         model: The network, as it is to begin with; again when a killed training goes on.
         train_images: Dealt anew for each epoch.
@@ -66,7 +72,7 @@ def train(
         InputError: There is a teacher but no `distillation_weight`, or the other way round; or the checkpoint belongs
             to another training; or the GPU that is asked for is not there.
         TrainingError: The loss became NaN or infinite (names epoch and learning rate); the memory does not suffice for
-            one image; the checkpoint cannot be read.
+            one image; the checkpoint cannot be read, or not by all processes.
     """
     check_device(settings.device)
     if (teacher is None) != (settings.distillation_weight == 0):
@@ -94,6 +100,7 @@ def train(
     )
     try:
         with (
+            freed_memory_kept(settings.device),
             _deterministic(settings),
             torch.random.fork_rng(devices=[settings.device] if settings.device == "cuda" else []),
         ):
@@ -128,9 +135,15 @@ class _Trainer:
         self.callbacks.on_training_begin(self.optimizer)
         if self.checkpoint is not None and (state := read_checkpoint(self.checkpoint)) is not None:
             self._load_state_dict(state, self.checkpoint)
-        while len(self.epochs) < self.settings.epochs and self.goes_on(self.epochs):
+        if processes.first_says(bool(self.epochs)) != bool(self.epochs):
+            raise TrainingError(
+                f"Of the processes that train together, some see the checkpoint {self.checkpoint} and some do not. Put"
+                " it into a folder that all their hosts share."
+            )
+        processes.take_from_first([*self.model.parameters(), *self.model.buffers()])
+        while len(self.epochs) < self.settings.epochs and processes.first_says(self.goes_on(self.epochs)):
             self._train_epoch(len(self.epochs))
-            if self.checkpoint is not None:
+            if self.checkpoint is not None and processes.is_first():
                 write_checkpoint(self.checkpoint, self._state_dict())
         if self.average is not None:
             self.average.copy_to(self.model)
@@ -143,6 +156,7 @@ class _Trainer:
             lr = self.lr
             self.callbacks.on_epoch_begin(epoch)
             training_loss, num_images = self._descend(epoch, bar)
+            self._share_statistics()
             trained_s = time.perf_counter() - started
             with nullcontext() if self.average is None else self.average.applied_to(self.model):
                 scores = self._evaluate(f"After epoch {epoch + 1} of {self.settings.epochs}, at lr {lr:g}: ")
@@ -167,11 +181,13 @@ class _Trainer:
         self.model.train()
         num_minibatches = len(self.batches)
         losses = _Losses(f"in epoch {epoch + 1} of {self.settings.epochs}, minibatch {{}} of {num_minibatches}")
-        for minibatch, (inputs_NCHW, labels_N) in enumerate(self.batches):
+        for minibatch, images in enumerate(self.batches):
             self.callbacks.on_minibatch_begin(epoch, minibatch, num_minibatches)
             follow_parameters(self.optimizer, self.model, self.settings)
             self._follow_curve(epoch + minibatch / num_minibatches)
-            losses.add(*self._gradients(inputs_NCHW, labels_N), num_images=len(labels_N), lr=self.lr)
+            values_2 = self._gradients(images)
+            processes.add_up([*self._present_gradients(), values_2])
+            losses.add(values_2, num_images=images.num_images, lr=self.lr)
             self.scaler.unscale_(self.optimizer)
             self.callbacks.before_optimizer_step()
             self.scaler.step(self.optimizer)
@@ -190,38 +206,47 @@ class _Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(self.settings, epoch)
 
-    def _gradients(self, inputs_NCHW: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor]:
+    def _present_gradients(self) -> list[Tensor]:
+        return [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+
+    def _share_statistics(self) -> None:
+        """Let all processes have the same running statistics: each has seen its own parts of the minibatches."""
+        processes.average([buffer for buffer in self.model.buffers() if buffer.is_floating_point()])
+        if self.average is not None:
+            processes.average(self.average.tensors)
+
+    def _gradients(self, images: Minibatch) -> Tensor:
         """Give the parameters the minibatch's gradients; return its loss, and what was descended on."""
         while True:
             try:
-                return self._accumulated(inputs_NCHW, labels_N)
+                return self._accumulated(images)
             except RuntimeError as exc:
                 if not _is_out_of_memory(exc):
                     raise
                 problem = str(exc)
             # Here, and not above, the exception and the tensors that it holds are gone.
-            self._divide(len(labels_N), problem)
+            self._divide(len(images.labels_N), problem)
 
-    def _accumulated(self, inputs_NCHW: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor]:
+    def _accumulated(self, images: Minibatch) -> Tensor:
         """Do as `_gradients`, in as many parts as the settings say.
 
         No reference to the autograd graph survives: it would hold the shapes that a callback may change before the
         next step.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        num_images = len(labels_N)
+        num_images = len(images.labels_N)
         size = math.ceil(num_images / self.settings.accumulation)
-        losses: list[Tensor] = []
-        objectives: list[Tensor] = []
-        for part_NCHW, part_N in zip(torch.split(inputs_NCHW, size), torch.split(labels_N, size), strict=True):
+        values: list[Tensor] = []
+        parts = zip(torch.split(images.inputs_NCHW, size), torch.split(images.labels_N, size), strict=True)
+        for part_NCHW, part_N in parts:
             with autocast(self.settings.device, self.settings.precision):
                 logits_NK = self.model(part_NCHW)
-            loss = self.criterion(part_NCHW, logits_NK, part_N) * (len(part_N) / num_images)
-            objective = loss if losses else self.callbacks.before_backward(loss)
+            loss = self.criterion(part_NCHW, logits_NK, part_N) * (len(part_N) / num_images * images.share)
+            is_first = not values and processes.is_first()
+            objective = self.callbacks.before_backward(loss) if is_first else loss
             self.scaler.scale(objective).backward()  # type: ignore[no-untyped-call]
-            losses.append(loss.detach())
-            objectives.append(objective.detach())
-        return torch.stack(losses).sum(), torch.stack(objectives).sum()
+            values.append(torch.stack([loss.detach(), objective.detach()]))
+        return torch.stack(values).sum(dim=0)
 
     def _divide(self, num_images: int, problem: str) -> None:
         size = math.ceil(num_images / self.settings.accumulation)
@@ -318,9 +343,9 @@ class _Losses:
         self._num_looked_at = 0
         self._unseen: list[_Seen] = []
 
-    def add(self, loss: Tensor, objective: Tensor, *, num_images: int, lr: float) -> None:
+    def add(self, values_2: Tensor, *, num_images: int, lr: float) -> None:
         """Note a minibatch's losses: the one that is reported, and the one that is descended on."""
-        self._unseen.append(_Seen(values_2=torch.stack([loss, objective]), num_images=num_images, lr=lr))
+        self._unseen.append(_Seen(values_2=values_2, num_images=num_images, lr=lr))
 
     def look(self) -> float:
         """Return the mean loss so far.

@@ -19,6 +19,8 @@ from torch.optim import Optimizer
 from secateur import progress
 from secateur.errors import JobError, TrainingError
 from secateur.models.network_file import rebuild
+from secateur.training import processes
+from secateur.training.batches import ImagesInMemory
 from secateur.training.callbacks import NoCallbacks
 from secateur.training.jobs import (
     Diverged,
@@ -61,6 +63,8 @@ class Tally:
 def train_jobs(jobs_dir: Path, out_dir: Path) -> Tally:
     """Train what is not trained yet. Killed at any moment, the same call goes on; several may share the folders.
 
+    Processes that torchrun started train each candidate together; the first of them writes.
+
     Args:
         jobs_dir: As `secateur bundle` wrote it.
         out_dir: What goes back home.
@@ -75,7 +79,7 @@ def train_jobs(jobs_dir: Path, out_dir: Path) -> Tally:
         for job in jobs:
             with _claimed(folder_of(out_dir, job.identity)) as is_ours:
                 num_elsewhere += not is_ours
-                if is_ours and read_outcome(out_dir, job.identity) is None:
+                if is_ours and processes.first_says(read_outcome(out_dir, job.identity) is None):
                     _train(job, jobs_dir, folder_of(out_dir, job.identity))
             bar.advance()
     outcomes = [read_outcome(out_dir, job.identity) for job in jobs]
@@ -107,10 +111,13 @@ def _train(job: Job, jobs_dir: Path, out: Path) -> None:
         )
     except TrainingError as exc:
         progress.message(f"{job.name}: {exc}")
-        write_json(out / "failure.json", Diverged(identity=job.identity, message=str(exc)))
+        if processes.is_first():
+            write_json(out / "failure.json", Diverged(identity=job.identity, message=str(exc)))
     else:
-        _keep(job, module, trained, settings, out)
-    checkpoint.unlink(missing_ok=True)
+        if processes.is_first():
+            _keep(job, module, trained, settings, out)
+    if processes.is_first():
+        checkpoint.unlink(missing_ok=True)
 
 
 def _network(jobs_dir: Path, digest: str) -> nn.Module:
@@ -165,27 +172,27 @@ class CarriedSchedule(NoCallbacks):
                 group["lr"] = self._learning_rates[epoch]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Images:
-    images_NHWC: Tensor
-    labels_N: Tensor
-
-
 @lru_cache(maxsize=1)  # jobs of one study share them
-def _read_images(path: Path, digest: str) -> dict[str, _Images]:
+def _read_images(path: Path, digest: str) -> dict[str, ImagesInMemory]:
     tensors = read_tensors(path, digest)
     expected = {f"{part}_{what}" for part in ("train", "validation") for what in ("NHWC", "N")}
     if tensors.keys() != expected:
         raise JobError(f"{path}: expected the tensors {sorted(expected)}, got {sorted(tensors)}.")
     return {
-        part: _Images(images_NHWC=tensors[f"{part}_NHWC"], labels_N=tensors[f"{part}_N"])
+        part: ImagesInMemory(images_NHWC=tensors[f"{part}_NHWC"], labels_N=tensors[f"{part}_N"])
         for part in ("train", "validation")
     }
 
 
 @contextmanager
 def _claimed(folder: Path) -> Iterator[bool]:
-    """Tell whether this process alone works on a job; the claim ends with the process, however that ends."""
+    """Tell whether nobody else works on a job; the claim ends with the process, however that ends.
+
+    Of processes that train together the first claims for all.
+    """
+    if not processes.is_first():
+        yield processes.first_says(False)
+        return
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR)
     try:
@@ -194,7 +201,7 @@ def _claimed(folder: Path) -> Iterator[bool]:
             is_ours = True
         except BlockingIOError:
             is_ours = False
-        yield is_ours
+        yield processes.first_says(is_ours)
     finally:
         os.close(descriptor)
 

@@ -108,8 +108,13 @@ class WeightAverage:
             for name, tensor in now.items()
         }
         kept = min(self._decay, (1 + self._num_steps) / (10 + self._num_steps))
-        torch._foreach_lerp_(list(self._average.values()), list(now.values()), 1 - kept)
+        torch._foreach_lerp_(self.tensors, list(now.values()), 1 - kept)
         self._num_steps += 1
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """What is averaged, in the order of the network's state."""
+        return list(self._average.values())
 
     def copy_to(self, model: nn.Module) -> None:
         """Give a network the average's weights."""

@@ -39,16 +39,15 @@ def recalibrate_bn(
     modes = {module: module.training for module in model.modules()}
     momenta = [norm.momentum for norm in norms]
     model.to(device).eval()
-    layout = fastest_memory_format(model, normalized(images.images_NHWC[:2].to(device), normalize))
+    layout = fastest_memory_format(model, images, normalize, device)
     try:
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # a plain average over all batches
             norm.train()
         with torch.no_grad():
-            for rows_N in parts:
-                batch_NHWC = images.images_NHWC[rows_N].to(device)
-                model(normalized(batch_NHWC, normalize).contiguous(memory_format=layout))
+            for batch_NHWC in images.batches(parts):
+                model(normalized(batch_NHWC.to(device), normalize).contiguous(memory_format=layout))
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

@@ -34,6 +34,12 @@ def test_the_classes_found_least_come_first() -> None:
     ]
 
 
+def test_classes_have_their_names_where_records_tell_them() -> None:
+    confusion = ((9, 1, 0), (0, 5, 5), (0, 0, 0))
+    lines = class_lines(gather(results((0.9, 0.5, None), confusion=confusion, class_names=("cat", "dog", "frog"))))
+    assert [(name, texts[-1]) for name, texts in lines] == [("dog", "frog (5)"), ("cat", "dog (1)")]
+
+
 @pytest.mark.parametrize("render", [render_html, render_markdown])
 def test_the_report_shows_them(render: object) -> None:
     text = render(results((0.9, 0.5, 1.0), calibration_error=7.125))  # type: ignore[operator]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,17 @@ import torch
 
 from secateur.candidate import Workshop
 from secateur.config import Study
+from secateur.datasets import StreamedImages
 from secateur.errors import JobError, ScheduleError, StudyBusyError, StudyError
 from secateur.results import OFF_THE_SHELF, UNPRUNED, Compressed
+from secateur.steps import bundle as module
 from secateur.steps.bundle import bundle, take_back
 from secateur.steps.compress import compress, unpruned_checkpoint
 from secateur.store import StudyFiles, StudyLease
 from secateur.training.jobs import read_jobs
 from secateur.training.offline import train_jobs
 from tests.fakes import MemoryStore
-from tests.flows.tiny import SCHEDULE, STUDY, TinyNetwork
+from tests.flows.tiny import SCHEDULE, STUDY, TinyNetwork, images
 
 TRAINING = {"epochs": 2, "lr": 0.05, "batch_size": 16}
 
@@ -106,6 +109,14 @@ def test_test_images_stay_at_home(study: Study, files: StudyFiles, tmp_path: Pat
         "validation_NHWC": 24,
         "validation_N": 24,
     }
+
+
+def test_images_that_are_streamed_do_not_fit_into_a_bundle(
+    tmp_path: Path,
+) -> None:
+    streamed = StreamedImages(files=(), labels_N=torch.zeros(0), input_size=None, shape_HW=(8, 8))
+    with pytest.raises(JobError, match=r"dataset\.max_memory_bytes\. Raise it"):
+        module._keep_images(tmp_path, replace(images(), train=streamed))
 
 
 def test_what_diverged_is_a_failed_trial(study: Study, files: StudyFiles, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
-"""Where the memory does not suffice, minibatches are divided; the optimizer's steps stay the same."""
+"""Memory that does not suffice divides minibatches, and the optimizer's steps stay the same; what is free is kept."""
 
 from __future__ import annotations
 
+import platform
+import resource
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 
 from secateur.errors import TrainingError
 from secateur.training import NoCallbacks, TrainingResult, TrainingSettings, train
+from secateur.training.memory import freed_memory_kept
 from tests.training.networks import Unchanged, some_images
 from tests.training.test_checkpoint import messages
 
@@ -86,3 +89,23 @@ def test_when_one_image_is_too_much_training_ends() -> None:
 def test_other_errors_are_no_matter_of_memory() -> None:
     with pytest.raises(RuntimeError, match="something else"):
         run(Hungry(limit=10, error=RuntimeError("something else")))
+
+
+def faults_of_an_allocation() -> int:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(1 << 26, dtype=torch.uint8)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to")
+def test_free_memory_is_kept_until_training_ends() -> None:
+    num_pages = (1 << 26) // resource.getpagesize()
+    with freed_memory_kept("cpu"):
+        faults = [faults_of_an_allocation() for _ in range(8)]  # the first find no room, and make it
+    assert faults[-1] < num_pages / 10
+
+
+def test_on_a_gpu_it_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctypes.CDLL", None)
+    with freed_memory_kept("cuda"):
+        pass
