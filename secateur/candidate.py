@@ -6,20 +6,19 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from secateur.config import ParameterValue, Study, Training, unseen_validation
-from secateur.config.located import Located
+from secateur.admissibility import schedule_of
+from secateur.config import ParameterValue, Study, Training
 from secateur.datasets import Images, Splits, data_identity, shared_splits
-from secateur.errors import NotFoundError, StudyError
+from secateur.errors import NotFoundError
 from secateur.export import architecture_signature, export_onnx
-from secateur.identity import digest_of, digest_of_state, digest_of_tensor, reshaping_later, what_acts_later
+from secateur.identity import digest_of, digest_of_state, digest_of_tensor, what_acts_later
 from secateur.models import create_model, load_weights
-from secateur.parameters import check_blocks, check_parameters, of_schedule, training_with
+from secateur.parameters import of_schedule, training_with
 from secateur.pruning import ScheduleEngine
 from secateur.results import Compressed, EpochResult, KeptFilters, Scores, TestScores
 from secateur.retraining import (
@@ -33,7 +32,7 @@ from secateur.retraining import (
     scores_of,
     with_own_metrics,
 )
-from secateur.schedule import Schedule, check_fit, load_schedule, parse_schedule
+from secateur.schedule import Schedule
 from secateur.stopwatch import Stopwatch
 from secateur.store import Store, get_json, get_object, put_json, put_object
 from secateur.thinning import (
@@ -63,51 +62,6 @@ _TRACING = threading.Lock()
 
 _IDENTITY_VERSION = 2
 """Part of every cache key: raised when the same inputs come to give other networks."""
-
-
-def schedule_of(study: Study) -> Schedule:
-    """Return the study's base schedule, from its file or from the study itself.
-
-    Raises:
-        ScheduleError: It is wrong.
-    """
-    if isinstance(study.schedule, Path):
-        return load_schedule(study.schedule)
-    return parse_schedule(Located(value=study.schedule, source=f"study {study.name!r}, schedule"))
-
-
-def check_study(study: Study) -> Study:
-    """Check all that can be checked without computing anything; write schedule and validation out in the study.
-
-    Raises:
-        InputError: With every problem found at the first step that has some.
-    """
-    schedule = schedule_of(study)
-    study = check_parameters(study, schedule)
-    if study.training.lr_curve != "schedule" and (rates := schedule.of_kind("lr_scheduler")):
-        raise StudyError(
-            f"training.lr_curve: {study.training.lr_curve!r} sets learning rates, and so does the schedule"
-            f" ({rates[0].place}). Leave one of them out."
-        )
-    if study.gate and (later := reshaping_later(schedule, study.training.epochs)):
-        raise StudyError(
-            f"gate: the shape of a candidate is not known before it is trained, since {later[0].place} prunes then."
-            " Leave the gate out."
-        )
-    return unseen_validation(study)[0].model_copy(update={"schedule": dict(schedule.document)})
-
-
-def check_against_model(study: Study, num_classes: int = 10) -> None:
-    """Check that the model exists, and that the schedule fits it.
-
-    Raises:
-        InputError: What does not fit.
-    """
-    model = create_model(study.model, num_classes)
-    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    schedule = schedule_of(study)
-    check_fit(schedule, shapes, study.model, study.training.epochs)
-    check_blocks(study, schedule)
 
 
 @dataclass(frozen=True, kw_only=True)

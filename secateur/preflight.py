@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from secateur import benchmark
-from secateur.candidate import check_against_model, check_study
+from secateur.admissibility import check_against_model, check_study
 from secateur.config import Study, locate_study
 from secateur.config.located import Located, Location
 from secateur.datasets import check_dataset, known_input_size

@@ -43,8 +43,14 @@ LAYERS = (
     {"secateur.methods", "secateur.models", "secateur.datasets"},
     {"secateur.schedule"},
     {"secateur.thinning"},
-    {"secateur.pruning", "secateur.training", "secateur.identity", "secateur.parameters"},
-    {"secateur.retraining", "secateur.candidate", "secateur.drift", "secateur.noninferiority"},
+    {"secateur.pruning", "secateur.training", "secateur.identity", "secateur.parameters", "secateur.admissibility"},
+    {
+        "secateur.retraining",
+        "secateur.admissibility",
+        "secateur.candidate",
+        "secateur.drift",
+        "secateur.noninferiority",
+    },
     {"secateur.steps", "secateur.preflight", "secateur.analysis", "secateur.wandb_sweep"},
     {"secateur.cli"},
 )

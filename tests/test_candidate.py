@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from secateur.candidate import Workshop, check_against_model, check_study, schedule_of
+from secateur.admissibility import check_against_model, check_study, schedule_of
+from secateur.candidate import Workshop
 from secateur.config import Study
 from secateur.datasets import ImageSet, Splits
 from secateur.errors import ModelError, ScheduleError, StudyError, ThinningError, TrainingError

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from secateur.candidate import check_against_model, check_study, schedule_of
+from secateur.admissibility import check_against_model, check_study, schedule_of
 from secateur.config import Choice, Study, Training
 from secateur.errors import ScheduleError, StudyError
 from secateur.findings import Staircase, StaircasePoint, Step

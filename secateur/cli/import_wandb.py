@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from secateur.candidate import check_against_model, check_study
+from secateur.admissibility import check_against_model, check_study
 from secateur.config.located import load_yaml
 from secateur.config.study import complete_study
 from secateur.errors import InputError, StudyError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from secateur.candidate import schedule_of
+from secateur.admissibility import schedule_of
 from secateur.config import Study
 from secateur.findings import Premise
 from secateur.identity import reshaping_later

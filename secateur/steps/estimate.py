@@ -15,7 +15,8 @@ import numpy as np
 from torch import nn
 
 from secateur import benchmark
-from secateur.candidate import Workshop, check_against_model, check_study
+from secateur.admissibility import check_against_model, check_study
+from secateur.candidate import Workshop
 from secateur.config import Study, Training
 from secateur.datasets import Images
 from secateur.export import export_onnx

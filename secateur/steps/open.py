@@ -5,7 +5,7 @@ from __future__ import annotations
 import yaml
 
 from secateur import progress
-from secateur.candidate import check_study
+from secateur.admissibility import check_study
 from secateur.config import Study, unseen_validation
 from secateur.errors import StudyError
 from secateur.leaderboard import untested

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 
 from secateur import progress
-from secateur.candidate import schedule_of
+from secateur.admissibility import schedule_of
 from secateur.config import ParameterValue, Study
 from secateur.errors import StudyError
 from secateur.parameters import base_values, footprints_of, own_point

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from secateur import benchmark
+from secateur.admissibility import check_study
 from secateur.analysis.staircase import (
     counts_to_measure,
     find_stairs,
@@ -23,7 +24,6 @@ from secateur.analysis.staircase import (
     study_entry,
 )
 from secateur.analysis.units import schedule_document
-from secateur.candidate import check_study
 from secateur.config import DeviceProfile, Study, load_device
 from secateur.config.located import Located
 from secateur.errors import InputError, MeasurementError

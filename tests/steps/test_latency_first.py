@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from secateur import benchmark
-from secateur.candidate import Workshop, check_study
+from secateur.admissibility import check_study
+from secateur.candidate import Workshop
 from secateur.config import Study
 from secateur.errors import MeasurementError, StudyError
 from secateur.findings import Premise, TrainedTwin
