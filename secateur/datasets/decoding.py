@@ -113,7 +113,7 @@ def decode_batches(
     Raises:
         DatasetError: A file is no image, or of another size.
     """
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(thread_name_prefix="decoding") as pool:
         ahead: deque[list[Future[npt.NDArray[np.uint8] | DatasetError]]] = deque()
         try:
             for files in batches:
@@ -277,7 +277,7 @@ def _write_header(out: BinaryIO, shape: tuple[int, ...]) -> None:
 def _decoded(files: Sequence[ImageFile], size: int | None) -> Iterator[npt.NDArray[np.uint8] | DatasetError]:
     """Decode in threads (Pillow lets them run side by side); yield in the order of `files`."""
     chunks = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(thread_name_prefix="decoding") as pool:
         try:
             for images in pool.map(partial(_decode_chunk, size=size), chunks):
                 yield from images

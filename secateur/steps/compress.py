@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -104,8 +105,12 @@ def _goes_on(study: Study, files: StudyFiles, record: TrialRecord) -> GoesOn:
     is_audit = record.gate is not None and record.gate.is_audit
     if not study.stop_early or not record.is_trial or record.replicate_of is not None or is_audit:
         return always
-    prospects = Prospects.of(files.results(), study.training.epochs, shift_of(files.read_premise()))
-    return lambda epochs: not epochs or prospects.goes_on(record, epochs[-1].top1, len(epochs))
+
+    @cache
+    def prospects() -> Prospects:
+        return Prospects.of(files.results(), study.training.epochs, shift_of(files.read_premise()))
+
+    return lambda epochs: not epochs or prospects().goes_on(record, epochs[-1].top1, len(epochs))
 
 
 def _known(files: StudyFiles, record: TrialRecord, compressed: Compressed) -> dict[str, Any]:

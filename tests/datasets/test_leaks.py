@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,10 @@ class Watched:
         self.num_accesses += 1
         return self._images.images_NHWC
 
+    def batches(self, rows: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+        self.num_accesses += 1
+        return self._images.batches(rows)
+
 
 def test_test_images_are_looked_at_for_finalists_alone_and_each_time_is_noted() -> None:
     store, study = MemoryStore(), make_study(training={"epochs": 1, "lr": 0.01, "batch_size": 16})
@@ -117,10 +121,14 @@ def test_test_images_are_looked_at_for_finalists_alone_and_each_time_is_noted() 
         files.write_record(proposed(study.name, label, method="random", parameters=parameters, seed=0))
         assert compress(workshop, files, label, 1).state == "compressed"
     assert watched.num_accesses == 0
+    counts = []
     for label in (UNPRUNED, "0", "0"):  # asked again, it is not tested again
         evaluate_finalist(workshop, files, label, 1)
+        counts.append(watched.num_accesses)
+    assert counts[0] > 0
+    assert counts == [counts[0], 2 * counts[0], 2 * counts[0]]
     noted = [record.test.accessed_at for record in map(files.read_record, labels) if record.test]
-    assert watched.num_accesses == len(noted) == 2
+    assert len(noted) == 2
     assert all(len(times) == 1 for times in noted)
 
 

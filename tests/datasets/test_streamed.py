@@ -66,7 +66,7 @@ def run(splits: Splits) -> list[float]:
 
 
 def decoding_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if "ThreadPoolExecutor" in thread.name]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("decoding")]
 
 
 def test_a_folder_that_is_streamed_has_the_same_images(folder: Path) -> None:

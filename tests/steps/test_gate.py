@@ -94,7 +94,7 @@ def small_network(tmp_path: Path) -> bytes:
 
 
 def test_a_refused_network_is_not_trained(plugin: Plugin, monkeypatch: pytest.MonkeyPatch) -> None:
-    study = make_study(training={"epochs": 2})
+    study = make_study(training={"epochs": 2}, stop_early=False)
     files = StudyFiles(MemoryStore(), study.name)
     workshop = Workshop(study=study, store=files.store, gate=OperationGate(STICK))
 

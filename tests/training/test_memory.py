@@ -91,15 +91,19 @@ def test_other_errors_are_no_matter_of_memory() -> None:
         run(Hungry(limit=10, error=RuntimeError("something else")))
 
 
+NUM_BYTES = 1 << 24
+"""Less than an arena of a thread may have in one piece, which is 64 MiB."""
+
+
 def faults_of_an_allocation() -> int:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(1 << 26, dtype=torch.uint8)
+    torch.ones(NUM_BYTES, dtype=torch.uint8)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to")
 def test_free_memory_is_kept_until_training_ends() -> None:
-    num_pages = (1 << 26) // resource.getpagesize()
+    num_pages = NUM_BYTES // resource.getpagesize()
     with freed_memory_kept("cpu"):
         faults = [faults_of_an_allocation() for _ in range(8)]  # the first find no room, and make it
     assert faults[-1] < num_pages / 10

@@ -130,7 +130,7 @@ def measure_energy(meter: Meter, infer: Callable[[], object], idle_w: float, dur
     """
     num_inferences, begun = 0, time.monotonic()
     meter.start()
-    while time.monotonic() - begun < duration_s:
+    while num_inferences == 0 or time.monotonic() - begun < duration_s:
         infer()
         num_inferences += 1
     joules, spent_s = meter.joules(), time.monotonic() - begun
