@@ -105,7 +105,8 @@ def test_the_oracle_takes_the_nearest_entry(oracle: Oracle) -> None:
     assert oracle.entries[oracle.row(point)] == largest
 
 
-@pytest.mark.parametrize("name", [*sorted(METHODS.keys() - {"ours"}), pytest.param("ours", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(METHODS))
 def test_a_search_repeats_itself(oracle: Oracle, name: str) -> None:
     rows = METHODS[name](oracle, 18, 1)
     assert len(rows) == 18

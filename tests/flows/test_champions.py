@@ -20,6 +20,8 @@ from secateur.thinning import rebuild
 from tests.flows.tiny import SIZE, write_study
 from tests.runs import Ended, Runs
 
+pytestmark = pytest.mark.slow
+
 STORE = ("--store", "store")
 PROMOTE = ("champion", "study.yaml", "--promote", *STORE)
 KILLED = -signal.SIGKILL

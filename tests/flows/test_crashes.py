@@ -86,6 +86,7 @@ def test_a_sweep_that_is_killed_and_finds_no_space_gets_there(runs: Runs, refere
     _finish_and_check(runs, folder, reference)
 
 
+@pytest.mark.slow
 def test_a_gated_sweep_that_is_killed_after_measuring_gets_there(runs: Runs, gated: Reference, tmp_path: Path) -> None:
     folder = _begin(tmp_path, gate=True)
     _, before_training, _ = [i for i, event in enumerate(gated.events) if event == "after dispatch measure"]

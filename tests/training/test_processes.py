@@ -42,16 +42,19 @@ def left(pairs: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return first, second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["plain", "whole", "killed"])
 def test_both_end_with_the_same_network(pairs: Path, name: str) -> None:
     assert_same(*left(pairs, name))
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(pairs: Path) -> None:
     together, _ = left(pairs, "plain")
     torch.testing.assert_close(together, pair.run(pair.plain_network(), pair.PLAIN), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_each_part_is_normalised_for_itself_as_with_accumulation(pairs: Path) -> None:
     together, _ = left(pairs, "whole")
     alone = pair.run(small_network(), replace(pair.WHOLE, accumulation=2))
@@ -62,6 +65,7 @@ def test_each_part_is_normalised_for_itself_as_with_accumulation(pairs: Path) ->
     torch.testing.assert_close(together["curve"][:, 0], alone["curve"][:, 0], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_pair_of_which_one_was_killed_goes_on_from_its_last_epoch(pairs: Path) -> None:
     assert_same(left(pairs, "killed")[0], left(pairs, "whole")[0])
 
