@@ -329,7 +329,7 @@ def _override(document: Located, override: str) -> None:
     except (yaml.YAMLError, ValueError) as exc:
         raise StudyError(f"--set {override}: the value is not YAML: {getattr(exc, 'problem', exc)}.") from None
     parts = tuple(key.split("."))
-    if parts[:2] == ("search", "parameters"):  # a parameter's name has a dot of its own
+    if parts[:2] == ("search", "parameters") and len(parts) > 2:  # a parameter's name has a dot of its own
         parts = ("search", "parameters", *_split_parameter(document, parts[2:]))
     if isinstance(value, str):
         is_file = parts == ("device",) and value.endswith((".yaml", ".yml"))

@@ -12,7 +12,16 @@ from secateur.report.facts import Kind
 
 Range = tuple[float, float]
 Symbol = Literal[
-    "circle", "circle-open", "circle-open-dot", "diamond", "hexagon-open", "square", "star", "triangle-down", "x"
+    "circle",
+    "circle-open",
+    "circle-open-dot",
+    "diamond",
+    "hexagon-open",
+    "hexagram",
+    "square",
+    "star",
+    "triangle-down",
+    "x",
 ]
 """As plotly names them."""
 Entry = tuple[str, str, Symbol | None]
@@ -30,6 +39,7 @@ COLORS: dict[Kind, str] = {
     "pending": "#5b8def",
     "unpruned": "#f2711c",
     "off_the_shelf": "#f2711c",
+    "champion": "#d6336c",
 }
 """Legible on white and on black; kinds differ in shape, too."""
 SYMBOLS: dict[Kind, tuple[Symbol, int]] = {
@@ -44,6 +54,7 @@ SYMBOLS: dict[Kind, tuple[Symbol, int]] = {
     "pending": ("circle-open-dot", 9),
     "unpruned": ("star", 15),
     "off_the_shelf": ("square", 11),
+    "champion": ("hexagram", 16),
 }
 """Symbol, and its size in pixels."""
 

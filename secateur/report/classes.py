@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from secateur.report.comparison import TextTable, compared, compared_names
+from secateur.report.comparison import TextTable, compared_names
 from secateur.report.facts import Facts
 from secateur.report.formats import ABSENT, metric_text
 from secateur.results import Scores, TrialRecord
@@ -23,7 +23,7 @@ def class_lines(facts: Facts) -> TextTable:
     On test data if all have been tested, else on validation data; empty where nothing is known. The last column names
     the class that most of its images were wrongly taken for, and how many.
     """
-    records = [row.record for row in compared(facts)]
+    records = [row.record for row in facts.compared]
     tested = [record.test for record in records if record.test is not None and record.test.sensitivity]
     scores = tested if len(tested) == len(records) else [_validation(record) for record in records]
     if not scores or not (shown := scores[-1]).sensitivity:

@@ -1,4 +1,4 @@
-"""The baselines and the best trial side by side."""
+"""The baselines, the best trial and the champion side by side."""
 
 from __future__ import annotations
 
@@ -15,24 +15,19 @@ TextTable = list[tuple[str, list[str]]]
 
 
 def compared_names(facts: Facts) -> list[str]:
-    """Return what is compared: the known baselines, and the best trial if there is one."""
-    return [name_of(row) for row in compared(facts)]
+    """Return the names of what is compared."""
+    return [name_of(row) for row in facts.compared]
 
 
 def comparison(facts: Facts) -> TextTable:
     """Return every metric, and what else is known of quality and speed, for each of `compared_names`."""
-    rows = compared(facts)
+    rows = facts.compared
     lines = [(title_of(name), [_metric(row, name) for row in rows]) for name in known_metrics(rows)]
     for title, read in _FURTHER.items():
         values = [read(row.record) for row in rows]
         if any(value is not None for value in values):
             lines.append((title, [ABSENT if value is None else value for value in values]))
     return lines
-
-
-def compared(facts: Facts) -> list[Row]:
-    """Return the known baselines, and the best trial if there is one."""
-    return [*facts.baselines, *([facts.best] if facts.best else [])]
 
 
 def _metric(row: Row, name: str) -> str:

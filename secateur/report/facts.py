@@ -23,6 +23,7 @@ Kind = Literal[
     "pending",
     "unpruned",
     "off_the_shelf",
+    "champion",
 ]
 
 KINDS: dict[Kind, str] = {
@@ -37,6 +38,7 @@ KINDS: dict[Kind, str] = {
     "pending": "not finished",
     "unpruned": "unpruned",
     "off_the_shelf": "off the shelf",
+    "champion": "champion",
 }
 """What a record is shown as, in the order of the legend."""
 
@@ -54,6 +56,8 @@ class Facts:
     """Every trial, best first."""
     best: Row | None
     """The first feasible trial; None if there is none yet."""
+    champion: Row | None
+    """None before the first promotion."""
     names: Mapping[str, str]
     """Parameter -> what it is called where there is little room."""
     bounds: Mapping[str, float | None]
@@ -93,6 +97,11 @@ class Facts:
         """The usable trials that no earlier result had a say in: an adaptive sample biases correlations and means."""
         return [row for row in self.usable if row.record.method.partition(" ")[0] in _NOT_ADAPTIVE]
 
+    @property
+    def compared(self) -> list[Row]:
+        """What is compared closely: the known baselines, the best trial, and the champion."""
+        return [*self.baselines, *(row for row in (self.best, self.champion) if row is not None)]
+
     def baseline(self, label: str) -> Row | None:
         """Return a baseline's row, if it is known."""
         return next((row for row in self.baselines if row.record.label == label), None)
@@ -105,14 +114,16 @@ def gather(results: StudyResults) -> Facts:
     baselines = [results.baselines[name] for name in BASELINES if name in results.baselines]
     study = Study.model_validate(results.study)
     used = (name for record in results.trials for name in record.parameters)
+
+    def apart(record: TrialRecord) -> Row:
+        return Row(record=record, metrics=metrics_of(record, unpruned), is_feasible=False, is_on_front=False)
+
     return Facts(
         study=study,
-        baselines=tuple(
-            Row(record=record, metrics=metrics_of(record, unpruned), is_feasible=False, is_on_front=False)
-            for record in baselines
-        ),
+        baselines=tuple(map(apart, baselines)),
         rows=rows,
         best=next((row for row in rows if row.is_feasible), None),
+        champion=None if results.champion is None else apart(results.champion),
         names=short_names(list(dict.fromkeys([*study.search.parameters, *used]))),
         bounds={text: _bound(Constraint.parse(text), results) for text in study.search.constraints},
     )
@@ -130,6 +141,8 @@ def kind_of(row: Row) -> Kind:
     record = row.record
     if record.method == "baseline":
         return "unpruned" if record.label == UNPRUNED else "off_the_shelf"
+    if not record.is_trial:
+        return "champion"
     if record.state in {"proposed", "compressed"}:
         return "pending"
     if record.state in ("noisy", "suspect", "failed", "gated", "stopped"):
@@ -140,5 +153,5 @@ def kind_of(row: Row) -> Kind:
 
 
 def name_of(row: Row) -> str:
-    """Return ``trial 12``, ``unpruned`` or ``off the shelf``."""
-    return KINDS[kind_of(row)] if row.record.method == "baseline" else f"trial {row.record.label}"
+    """Return ``trial 12``, ``unpruned``, ``off the shelf`` or ``champion``."""
+    return f"trial {row.record.label}" if row.record.is_trial else KINDS[kind_of(row)]

@@ -62,6 +62,7 @@ _SYMBOLS: Mapping[Symbol | None, str] = {
     "circle-open-dot": "◉",
     "diamond": "◆",
     "hexagon-open": "⬡",
+    "hexagram": "✶",
     "square": "■",
     "star": "★",
     "triangle-down": "▼",

@@ -37,6 +37,7 @@ _MARKERS: dict[Symbol, str] = {
     "circle-open-dot": "h",
     "diamond": "D",
     "hexagon-open": "h",
+    "hexagram": "P",
     "square": "s",
     "star": "*",
     "triangle-down": "v",

@@ -174,6 +174,8 @@ class StudyResults(Record):
     baselines: dict[str, TrialRecord]
     trials: tuple[TrialRecord, ...]
     """By index."""
+    champion: TrialRecord | None = None
+    """The champion's network: a trial's, retrained with another seed; None before the first promotion."""
 
     @property
     def baseline_metrics(self) -> dict[str, Mapping[str, float]]:

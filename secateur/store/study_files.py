@@ -127,7 +127,10 @@ class StudyFiles:
             raise StoreError(f"{self.store.url}: '{self._root}/study.yaml' is not YAML: {exc}.") from None
         if not isinstance(study, dict):
             raise StoreError(f"{self.store.url}: '{self._root}/study.yaml' holds no mapping, but {study!r:.80}.")
-        return StudyResults(study=study, baselines=self.baselines(), trials=self.trials())
+        champion = None
+        if alias := self.read_champion():
+            champion = alias.champion.record.model_copy(update={"test": alias.champion.test})
+        return StudyResults(study=study, baselines=self.baselines(), trials=self.trials(), champion=champion)
 
     def read_optimiser(self) -> dict[str, Any] | None:
         """Return the optimiser's state; None before it was first kept."""

@@ -301,6 +301,11 @@ def test_a_datasets_short_form_may_be_extended(path: Path) -> None:
     assert load_study(path, ["dataset=digits"]).dataset.name == "digits"
 
 
+def test_all_parameters_can_be_replaced_at_once(path: Path) -> None:
+    study = load_study(path, ["search.parameters={p.q: {min: 0.1, max: 0.2}}"])
+    assert list(study.search.parameters) == ["p.q"]
+
+
 def test_paths_in_overrides_are_relative_to_here(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = tmp_path / "here"
     here.mkdir()

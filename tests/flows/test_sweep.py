@@ -32,6 +32,7 @@ def environment() -> dict[str, str]:
     return {**own, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
+@pytest.mark.slow
 def test_a_sweep_survives_kill_9_and_leaves_nothing_behind(tmp_path: Path, environment: dict[str, str]) -> None:
     write_study(tmp_path, {"budget.trials": 3})
     process = _start("sweep", "study.yaml", cwd=tmp_path, environment=environment)

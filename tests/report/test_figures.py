@@ -219,5 +219,17 @@ def test_layers_of_best_trial_and_baselines_stand_side_by_side() -> None:
     ]
 
 
+def test_the_champion_stands_beside_the_best_trial() -> None:
+    trial = next(trial for trial in FULL.trials if trial.label == "5")
+    results = FULL.model_copy(update={"champion": trial.model_copy(update={"label": "5-1"})})
+    figures = figures_of(results)
+    champion = next(series for series in panel_of(figures["trade-off"]).series if series.name == "champion")
+    assert len(champion.xs) == 1
+    bars: Bars = panel_of(figures["layer-latency"])
+    assert [name for name, _, _ in bars.groups] == ["unpruned", "off the shelf", "trial 5", "champion"]
+    assert "champion" in render_html(results)
+    assert "champion" in render_markdown(results, list(figures.values()))
+
+
 def _plots(panels: Sequence[Panel]) -> list[Plot]:
     return [panel for panel in panels if isinstance(panel, Plot)]

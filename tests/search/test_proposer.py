@@ -268,6 +268,7 @@ def test_no_state_before_the_model_is_asked_nor_without_one() -> None:
     assert snapshot(make_search_study(method="random"), BASE_VALUES, records, BASELINES) is None
 
 
+@pytest.mark.slow
 def test_bayes_finds_a_better_front_than_chance() -> None:
     worst = {"latency_ratio": 1.0, "top1": 89.1}
     num_trials = 15

@@ -15,7 +15,7 @@ Read = Callable[[Row], float | None]
 ReadInterval = Callable[[Row], Range | None]
 Placed = tuple[Row, float, float]
 
-_NEAR: set[Kind] = {"front", "feasible", "unpruned", "off_the_shelf"}
+_NEAR: set[Kind] = {"front", "feasible", "unpruned", "off_the_shelf", "champion"}
 _MAX_LABELS = 15
 """More trials on the front than these are not named beside their markers."""
 

@@ -107,10 +107,10 @@ def _kept_in_bins(layer: KeptFilters, num_bins: int) -> list[float]:
 
 
 def latency(facts: Facts) -> Figure | LeftOut:
-    """Time inside the device of each operation, the best trial's beside the unpruned network's."""
+    """Time inside the device of each operation, the best trial's and the champion's beside the unpruned network's."""
     title = "Latency of each layer"
-    unpruned, off_the_shelf = facts.baseline(UNPRUNED), facts.baseline(OFF_THE_SHELF)
-    compared = [row for row in (unpruned, off_the_shelf, facts.best) if row is not None and _times(row)]
+    unpruned = facts.baseline(UNPRUNED)
+    compared = [row for row in facts.compared if _times(row)]
     if unpruned is None or not _times(unpruned) or len(compared) < 2:
         return LeftOut(title=title, reason="The device keeps no counters, or too little was measured yet.")
     names = list(_times(unpruned))
@@ -120,6 +120,8 @@ def latency(facts: Facts) -> Figure | LeftOut:
     others = [sum(_times(row).values()) - sum(of_row) for row, of_row in zip(compared, times, strict=True)]
     told = ", ".join(f"{name_of(row)} {other:.3f} ms" for row, other in zip(compared, others, strict=True))
     colors = {UNPRUNED: COLORS["unpruned"], OFF_THE_SHELF: COLORS["noisy"]}
+    if facts.champion is not None:
+        colors[facts.champion.record.label] = COLORS["champion"]
     return Figure(
         name="layer-latency",
         title=title,

@@ -18,7 +18,8 @@ def trade_off(facts: Facts) -> Figure | LeftOut:
     x, y = _axes(facts)
     is_front = len(facts.objectives) > 1
     title = "Pareto front" if is_front else f"Trade-off of {title_of(x)} and {title_of(y)}"
-    points = placed((*facts.rows, *facts.baselines), metric(x), metric(y))
+    champion = [facts.champion] if facts.champion else []
+    points = placed((*facts.rows, *facts.baselines, *champion), metric(x), metric(y))
     if not points:
         return LeftOut(title=title, reason=omitted(points, facts) or "There is no record yet.")
     panel = scatter(
