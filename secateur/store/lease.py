@@ -15,6 +15,7 @@ import os
 import socket
 import time
 import uuid
+from abc import ABC, abstractmethod
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -66,7 +67,7 @@ class Lease(BaseModel):
             return False
 
 
-class _Claim:
+class _Claim(ABC):
     """What both leases have in common."""
 
     def __init__(self, store: Store, key: str, *, activity: str, server_url: str | None = None) -> None:
@@ -145,8 +146,9 @@ class _Claim:
     def _data(self) -> bytes:
         return self._lease.model_dump_json(indent=1).encode()
 
+    @abstractmethod
     def _busy(self, current: Lease | None) -> StudyBusyError:
-        raise NotImplementedError
+        """Return what to raise: `current` holds the lease, or none does any more."""
 
 
 class StudyLease(_Claim):
