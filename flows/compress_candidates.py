@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Literal
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
 
 from prefect import flow
 
@@ -35,7 +36,17 @@ async def compress(
     read = stored_study(files)
     workshop = Workshop(study=read, store=files.store, gate=OperationGate(read.device))
     step = {"export": export_trial, "compress": compress_trial, "test": test_finalist}[action]
-    num_at_once, num_threads = share_cores(len(labels), os.cpu_count() or 1, has_gpu=workshop.device == "cuda")
+    run = as_cores_allow(workshop, files, step, action, len(labels))
+    if UNPRUNED in labels:  # the others begin with it
+        await run(UNPRUNED)
+    await wait_for_all(run(label) for label in labels if label != UNPRUNED)
+
+
+def as_cores_allow(
+    workshop: Workshop, files: StudyFiles, step: Callable[..., Awaitable[Any]], action: str, num_candidates: int
+) -> Callable[[str], Awaitable[None]]:
+    """Return what takes a step with the candidate of a label, as soon as there are cores for it."""
+    num_at_once, num_threads = share_cores(num_candidates, os.cpu_count() or 1, has_gpu=workshop.device == "cuda")
     slots = asyncio.Semaphore(num_at_once)
 
     async def run(label: str) -> None:
@@ -44,9 +55,7 @@ async def compress(
                 with progress.track(f"{action} {label}"):
                     await step(workshop, files, label, num_threads)
 
-    if UNPRUNED in labels:  # the others begin with it
-        await run(UNPRUNED)
-    await wait_for_all(run(label) for label in labels if label != UNPRUNED)
+    return run
 
 
 def share_cores(num_candidates: int, num_cores: int, *, has_gpu: bool) -> tuple[int, int]:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from typing import Literal
 
 from prefect import flow
 
-from flows.compress_candidates import share_cores
+from flows.compress_candidates import as_cores_allow
 from flows.side_by_side import wait_for_all
-from secateur import progress
 from secateur.candidate import Workshop
 from secateur.steps.gate import OperationGate
 from secateur.steps.source import stored_study
 from secateur.store import StudyFiles, open_store
 from tasks.champions import publish_network, retrain_contender
-from tasks.control import wanted
 
 
 @flow(name="retrain", flow_run_name="{action} {labels} of {study}", persist_result=False)
@@ -33,13 +29,5 @@ async def retrain(study: str, labels: list[str], store: str, action: Literal["re
     read = stored_study(files)
     workshop = Workshop(study=read, store=files.store, gate=OperationGate(read.device))
     step = retrain_contender if action == "retrain" else publish_network
-    num_at_once, num_threads = share_cores(len(labels), os.cpu_count() or 1, has_gpu=workshop.device == "cuda")
-    slots = asyncio.Semaphore(num_at_once)
-
-    async def run(label: str) -> None:
-        async with slots:
-            if await wanted(files) == "run":  # else it stays as it is
-                with progress.track(f"{action} {label}"):
-                    await step(workshop, files, label, num_threads)
-
+    run = as_cores_allow(workshop, files, step, action, len(labels))
     await wait_for_all(run(label) for label in labels)

@@ -167,11 +167,6 @@ def grid_points(space: Space) -> Iterator[dict[str, ParameterValue]]:
         yield space.with_fixed(dict(zip(names, values, strict=True)))
 
 
-def num_grid_points(space: Space) -> int:
-    """Return how many points `grid_points` yields."""
-    return math.prod(len(p.grid()) for p in space.parameters)
-
-
 def _parameter(name: str, wanted: Range | Choice | Counts, base: ParameterValue | None) -> Parameter:
     assert not isinstance(wanted, Counts), "a study is checked before it is searched: its counts are values by then"
     if isinstance(wanted, Choice):
