@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from typing import Annotated, Any
@@ -70,6 +69,7 @@ async def _run(files: StudyFiles, study: Study, dispatch: Dispatch, lease: Study
     address = {"study": study.name, "store": files.store.url}
     progress_id = await start_progress(study.name)
     deadline = time.monotonic() + study.budget.hours * 3600 if study.budget.hours else None
+    has_news = False
     await obey(files, lease)
     await make_baselines(files, lease, study, dispatch)
     results = await read_results(files)
@@ -77,20 +77,13 @@ async def _run(files: StudyFiles, study: Study, dispatch: Dispatch, lease: Study
         bar.advance(_num_finished(results))
         while labels := await _next_batch(files, study, results, deadline):
             await obey(files, lease)
-            if is_gated(study, files.read_premise()):
-                labels = await _measure_untrained(files, study, labels, dispatch, lease)
-            if labels:
-                await tell(lease, f"compressing trials {', '.join(labels)}")
-                await run_child(compress, "gpu", dispatch, **address, labels=labels)
-                await tell(lease, f"measuring trials {', '.join(labels)}")
-                beside = [] if study.training.epochs else [_propose_ahead(files, study, deadline)]
-                await wait_for_all([run_child(measure, "edge", dispatch, **address, labels=labels), *beside])
+            # Pictures and Ax's model of the last batch take seconds, for which no trial waits.
+            shown = [publish(files, whole(results), progress_id, study.budget.trials)] if has_news else []
+            await wait_for_all([_run_batch(files, study, labels, dispatch, lease, deadline), *shown])
             was, results = results, await read_results(files)
             bar.advance(_num_finished(results) - _num_finished(was), note=_best(results))
-            await asyncio.gather(
-                observe(files, study, whole(results)),
-                publish(files, whole(results), progress_id, study.budget.trials),
-            )
+            await observe(files, study, whole(results))
+            has_news = True
     while labels := untested(results):
         await obey(files, lease)
         await tell(lease, "testing the finalists")
@@ -98,6 +91,22 @@ async def _run(files: StudyFiles, study: Study, dispatch: Dispatch, lease: Study
         results = await read_results(files)
     await publish(files, whole(results), progress_id, study.budget.trials)
     await write_report(files, whole(results))
+
+
+async def _run_batch(
+    files: StudyFiles, study: Study, labels: list[str], dispatch: Dispatch, lease: StudyLease, deadline: float | None
+) -> None:
+    """Compress and measure trials; those that cannot win, once their latency is known, no further than that."""
+    address = {"study": study.name, "store": files.store.url}
+    if is_gated(study, files.read_premise()):
+        labels = await _measure_untrained(files, study, labels, dispatch, lease)
+    if not labels:
+        return
+    await tell(lease, f"compressing trials {', '.join(labels)}")
+    await run_child(compress, "gpu", dispatch, **address, labels=labels)
+    await tell(lease, f"measuring trials {', '.join(labels)}")
+    beside = [] if study.training.epochs else [_propose_ahead(files, study, deadline)]
+    await wait_for_all([run_child(measure, "edge", dispatch, **address, labels=labels), *beside])
 
 
 async def _measure_untrained(

@@ -154,3 +154,16 @@ def architecture_signature(content: bytes) -> str:
         for attribute in node.attribute:
             digest.update(attribute.SerializeToString(deterministic=True))
     return digest.hexdigest()
+
+
+def operations_signature(content: bytes) -> str:
+    """Return a digest of the kinds of operations in an ONNX file: types and settings, whatever their sizes."""
+    model = onnx.load_model_from_string(content)
+    kinds = {_kind(node) for node in model.graph.node}
+    opsets = {f"{opset.domain}:{opset.version}".encode() for opset in model.opset_import}
+    return hashlib.sha256(b"\n".join(sorted(kinds | opsets))).hexdigest()
+
+
+def _kind(node: onnx.NodeProto) -> bytes:
+    settings = sorted(a.SerializeToString(deterministic=True) for a in node.attribute if not a.HasField("t"))
+    return b";".join([f"{node.domain}:{node.op_type}".encode(), *settings])

@@ -21,6 +21,9 @@ from ax.adapter.registry import Generators
 from ax.adapter.torch import TorchAdapter
 from ax.api.client import Client
 from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
+from ax.core.data import Data, DataRow
+from ax.core.evaluations_to_data import raw_evaluations_to_data
+from ax.core.experiment import Experiment
 from ax.core.observation import ObservationFeatures
 from ax.generation_strategy.generation_node import GenerationNode
 from ax.generation_strategy.generation_strategy import GenerationStrategy
@@ -32,7 +35,7 @@ from botorch.acquisition.multi_objective import logei
 from secateur.config import ParameterValue
 from secateur.errors import SearchError
 from secateur.results import TrialRecord
-from secateur.search.goal import Goal
+from secateur.search.goal import Goal, Outcome
 from secateur.search.quiet import quiet
 from secateur.search.space import ChoiceParameter, FloatParameter, Parameter, Space
 
@@ -69,17 +72,21 @@ class AxOptimiser:
             self._client.configure_experiment([_ax_parameter(p) for p in space.parameters], name=name)
             self._client.configure_optimization(goal.ax_objective, goal.ax_constraints(records))
             self._client.set_generation_strategy(_bayes_alone())
-            for record in records:
-                if record.parameters in space:
-                    self._tell(record)
+            self._tell([record for record in records if record.parameters in space])
 
-    def _tell(self, record: TrialRecord) -> None:
-        outcome = self._goal.outcome(record)
-        index = self._client.attach_trial(_encode(self._space, record.parameters))
-        if outcome is not None:
-            self._client.complete_trial(index, outcome)
-        elif record.is_finished:
-            self._client.mark_trial_abandoned(index)  # Ax would propose a "failed" one again
+    def _tell(self, records: Sequence[TrialRecord]) -> None:
+        """Tell all results at once: one by one, Ax sorts all of its data anew for each."""
+        experiment, rows = self._client._experiment, list[DataRow]()
+        for record in records:
+            index = self._client.attach_trial(_encode(self._space, record.parameters))
+            trial, outcome = experiment.trials[index], self._goal.outcome(record)
+            if outcome is not None:
+                rows += _data_rows(experiment, index, outcome)
+                trial.mark_completed()
+            elif record.is_finished:
+                self._client.mark_trial_abandoned(index)  # Ax would propose a "failed" one again
+        if rows:
+            experiment.attach_data(Data(data_rows=rows))
 
     def tell_pending(self, parameters: Mapping[str, ParameterValue]) -> None:
         """Add a point that is about to be evaluated."""
@@ -180,6 +187,14 @@ class AxModel:
             }
             for i in range(len(points))
         ]
+
+
+def _data_rows(experiment: Experiment, index: int, outcome: Outcome) -> list[DataRow]:
+    """Return what is known of a trial as Ax keeps it."""
+    (arm,) = experiment.trials[index].arms
+    signatures = {name: metric.signature for name, metric in experiment.metrics.items()}
+    rows: list[DataRow] = raw_evaluations_to_data({arm.name: outcome}, signatures, index)._data_rows
+    return rows
 
 
 def _share(indices: Mapping[str, Any], parameter: str) -> float:

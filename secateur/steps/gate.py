@@ -9,13 +9,15 @@ from pathlib import Path
 from secateur import benchmark, progress
 from secateur.config import DeviceProfile
 from secateur.errors import InputError, MeasurementError, StudyError, UnsupportedError
-from secateur.export import architecture_signature
+from secateur.export import operations_signature
 
 _NUM_NAMED = 5
 
 
 class OperationGate:
-    """Lets those exported networks pass whose operations the device has; asks once for each architecture.
+    """Lets those exported networks pass whose operations the device has; asks once for each set of operations.
+
+    Candidates of one model mostly differ in sizes alone, and a question starts a process.
 
     The device need not be at hand, but its OpenVINO must be. On a host without it (a GPU host that lacks the stick's
     interpreter) every network passes, which is told once; the edge host then finds out when it compiles.
@@ -36,11 +38,11 @@ class OperationGate:
         Raises:
             UnsupportedError: The device lacks operations that it needs, or its OpenVINO cannot read it.
         """
-        architecture = architecture_signature(content)
+        operations = operations_signature(content)
         with self._asking:
-            if architecture not in self._answers and self._is_at_hand:
-                self._answers[architecture] = self._problem(content)
-        if problem := self._answers.get(architecture):
+            if operations not in self._answers and self._is_at_hand:
+                self._answers[operations] = self._problem(content)
+        if problem := self._answers.get(operations):
             raise UnsupportedError(problem)
 
     def _problem(self, content: bytes) -> str | None:
