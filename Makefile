@@ -11,13 +11,15 @@ help: ## Show this list
 
 install: $(VENV)/.installed ## Create .venv with everything in it
 
-# uv takes torch and torchvision as a matching pair and checks every hash.
+# uv takes torch and torchvision as a matching pair and checks every hash. Bytecode is written here, where it takes half
+# a minute once: a sweep starts many processes, and with PYTHONDONTWRITEBYTECODE set each would compile all it imports.
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "secateur needs Python 3.11 or later; say: make PYTHON=python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -q secateur flows tasks
 	@touch $@
 
 demo: install ## Run the quickstart study: prune, retrain, measure, report

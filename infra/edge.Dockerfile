@@ -11,9 +11,9 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends libusb-1.0-0 \
     && rm -rf /var/lib/apt/lists/*
 COPY requirements-edge.lock /tmp/
-RUN pip install --no-cache-dir 'uv>=0.9,<1' && uv pip install --require-hashes --requirements /tmp/requirements-edge.lock
+RUN pip install --no-cache-dir 'uv>=0.9,<1' && uv pip install --compile-bytecode --require-hashes --requirements /tmp/requirements-edge.lock
 COPY --from=build /wheel /tmp/wheel
-RUN uv pip install --no-deps /tmp/wheel/*.whl \
+RUN uv pip install --compile-bytecode --no-deps /tmp/wheel/*.whl \
     && useradd --create-home --uid 10001 --groups plugdev secateur \
     && install --directory --owner=secateur /studies /data
 USER secateur

@@ -7,9 +7,9 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheel .
 FROM python:3.11.13-slim-bookworm
 ENV PYTHONUNBUFFERED=1 UV_SYSTEM_PYTHON=1 UV_NO_CACHE=1
 COPY requirements.lock /tmp/
-RUN pip install --no-cache-dir 'uv>=0.9,<1' && uv pip install --require-hashes --requirements /tmp/requirements.lock
+RUN pip install --no-cache-dir 'uv>=0.9,<1' && uv pip install --compile-bytecode --require-hashes --requirements /tmp/requirements.lock
 COPY --from=build /wheel /tmp/wheel
-RUN uv pip install --no-deps /tmp/wheel/*.whl \
+RUN uv pip install --compile-bytecode --no-deps /tmp/wheel/*.whl \
     && useradd --create-home --uid 10001 secateur \
     && install --directory --owner=secateur /studies /data
 USER secateur
