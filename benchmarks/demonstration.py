@@ -10,17 +10,29 @@ interrupted.
 from __future__ import annotations
 
 import argparse
-import itertools
 import math
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from demonstration_arms import (
+    DEPTH,
+    PRUNED_LR,
+    PRUNERS,
+    RANDOM,
+    RATIOS,
+    SCRATCH,
+    SHELF,
+    WIDTH,
+    Found,
+    Network,
+    rivals,
+    study_of,
+)
 from recovery import Results, cpu_name
 from scipy.stats import t as student
 from torch import nn
@@ -29,13 +41,11 @@ from flows import run_study
 from secateur import resources
 from secateur.benchmark import measure
 from secateur.candidate import Workshop
-from secateur.config import DeviceProfile, ParameterValue, Study, Training, load_device
+from secateur.config import DeviceProfile, Study, Training, load_device
 from secateur.export import export_onnx
-from secateur.leaderboard import leaderboard
-from secateur.models import create_model
-from secateur.results import OFF_THE_SHELF, UNPRUNED, LatencyReport, StudyResults, TrialRecord
-from secateur.store import get_object, open_store
-from secateur.thinning import rebuild
+from secateur.results import OFF_THE_SHELF, UNPRUNED, LatencyReport
+from secateur.steps.source import find_study
+from secateur.store import open_store
 from secateur.training import NoCallbacks, evaluate, train
 
 STUDY = "schedules/studies/dissertation-multi.yaml"
@@ -49,11 +59,8 @@ SMOKE = (
     "budget.trials=4",
 )
 SMOKE_PROFILE = {"num_processes": 1, "min_rounds": 5, "max_duration_s": 0.2, "num_warmups": 1}
-SCRATCH = "resnet20_cifar"
-"""The smaller network, trained from scratch."""
-PRUNED_LR, SCRATCH_LR = 0.02, 0.1
-"""Peaks of the one-cycle: what each kind of start recovers, or learns, with."""
-SHELF = "off the shelf"
+FULLY_TESTED = (SHELF, SCRATCH[0])
+"""Rivals that are trained, as their champions are, with all seeds."""
 ALPHA, POWER = 0.05, 0.8
 
 
@@ -67,12 +74,16 @@ class Plan:
     """Of the search, as with --set."""
     epochs: int
     num_seeds: int
+    num_rival_seeds: int
+    """Of rivals that are not `FULLY_TESTED`, and of the champions that meet them alone."""
+    kinds: Sequence[str]
+    """Of searches, `WIDTH` among them."""
 
     @property
     def setting(self) -> dict[str, Any]:
         """What must not change while it runs."""
         devices = {name: profile.model_dump(exclude_defaults=True) for name, profile in self.devices.items()}
-        size = {"epochs": self.epochs, "search": list(self.overrides)}
+        size = {"epochs": self.epochs, "search": list(self.overrides), "kinds": list(self.kinds)}
         return {**size, "devices": devices, "cpu": cpu_name(), "torch": torch.__version__}
 
     def onnx(self, name: str) -> Path:
@@ -80,113 +91,119 @@ class Plan:
         return self.folder / "onnx" / f"{name.replace(' ', '-')}.onnx"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Network:
-    """What is trained with every seed."""
-
-    make: Callable[[int], nn.Module]
-    """Seed -> the network as it is before."""
-    lr: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """What the search for one device knows, and makes networks of."""
-
-    results: StudyResults
-    workshop: Workshop
-
-    @cached_property
-    def unpruned_key(self) -> str:
-        """The artifact key of what all are pruned from."""
-        compressed = self.results.baselines[UNPRUNED].compressed
-        assert compressed is not None, "a finished study has its baselines"
-        return compressed.checkpoint
-
-    def unpruned(self) -> nn.Module:
-        """Return the unpruned network."""
-        return rebuild(get_object(self.workshop.store, self.unpruned_key)).module
-
-    def pruned(self, parameters: Mapping[str, ParameterValue]) -> nn.Module:
-        """Return a candidate, recalibrated, as it is before its retraining."""
-        pruned = self.workshop.prune(self.unpruned_key, parameters)
-        if self.workshop.is_recalibrated(pruned):
-            self.workshop.recalibrate(pruned)
-        return pruned.module
-
-    @cached_property
-    def front(self) -> list[TrialRecord]:
-        """The trials that no other beats, by validation images and after the search's short retraining."""
-        return [row.record for row in leaderboard(self.results) if row.is_on_front]
-
-    def best_within(self, latency_ratio: float) -> TrialRecord:
-        """Return the most accurate trial that is no slower; the fastest if all are."""
-        fast = [trial for trial in self.front if trial.metrics["latency_ratio"] <= latency_ratio]
-        if not fast:
-            return min(self.front, key=lambda trial: trial.metrics["latency_ratio"])
-        return max(fast, key=lambda trial: trial.metrics["top1"])
-
-    def fastest_above(self, top1: float) -> TrialRecord:
-        """Return the fastest trial that is no less accurate; the most accurate if all are."""
-        good = [trial for trial in self.front if trial.metrics["top1"] >= top1]
-        if not good:
-            return max(self.front, key=lambda trial: trial.metrics["top1"])
-        return min(good, key=lambda trial: trial.metrics["latency_ratio"])
-
-
-def search(plan: Plan, device: str) -> Found:
-    """Run the search for a device to its end, or take what it found from the store."""
+def search(plan: Plan, kind: str, device: str) -> Found:
+    """Run a search for a device to its end, or take what it found from the store."""
     profile = plan.devices[device].model_dump_json(exclude_defaults=True)
-    own = [f"name=demonstration-{device}", f"device={profile}"]
+    name = "-".join(["demonstration", *([] if kind == WIDTH else kind.split()), device])
     store = str(plan.folder / "store")
-    results = run_study(STUDY, store=store, overrides=[*plan.overrides, *own])
+    _, study = find_study(STUDY, store, [*plan.overrides, f"name={name}", f"device={profile}"])
+    results = run_study(study_of(study, kind), store=store)
     workshop = Workshop(study=Study.model_validate(results.study), store=open_store(store))
     return Found(results=results, workshop=workshop)
 
 
-def smaller_network(found: Found, seed: int) -> nn.Module:
-    """Return the rival that was never pruned, with fresh weights."""
-    torch.manual_seed(seed)
-    return create_model(SCRATCH, found.workshop.splits.num_classes)
+Searches = Mapping[str, Mapping[str, Found]]
+"""Device -> kind of search -> what it found."""
 
 
-def choose(plan: Plan, found: Mapping[str, Found], results: Results) -> None:
+def weigh_rivals(plan: Plan, found: Searches, results: Results) -> None:
+    """Measure rivals before any is trained, and find those that are to be as fast as off the shelf."""
+    for device, searches in found.items():
+        its = searches[WIDTH]
+        if not results.done("starts", device):
+            paths = {
+                name: export(plan, f"start of {name}", network.make(0), its.input_size)
+                for name, network in rivals(its).items()
+                if name != UNPRUNED
+            }
+            intervals = time_networks(plan, its, device, paths)
+            ratios = {UNPRUNED: 1.0} | {name: interval["estimate"] for name, interval in intervals.items()}
+            results.put(ratios, "starts", device)
+        limit = results.get("starts", device, SHELF)
+        for pruner, make in PRUNERS.items():
+            if not results.done("pruned", device, pruner):
+                paths = {
+                    str(ratio): export(plan, f"{pruner} {ratio}", make(its, ratio), its.input_size) for ratio in RATIOS
+                }
+                intervals = time_networks(plan, its, device, paths)
+                fast = [ratio for ratio in RATIOS if intervals[str(ratio)]["estimate"] <= limit]
+                ratio = min(fast, default=max(RATIOS))
+                chosen = {"ratio": ratio, "latency_ratio": intervals[str(ratio)]["estimate"]}
+                results.put(chosen, "pruned", device, pruner)
+
+
+def choose(found: Searches, results: Results) -> None:
     """Write down which trial is the champion against which rival, before any of them is trained.
 
     Only what the search knew counts: validation images, short retraining. Each rival meets the champion that is to be
-    as fast; off the shelf meets one that is to be as accurate, too.
+    as fast; off the shelf meets one that is to be as accurate, too. The champion of width and depth meets the rivals
+    that are fully tested.
     """
-    for device, its in found.items():
-        if not results.done("chosen", device):
-            shelf = its.results.baselines[OFF_THE_SHELF].metrics
-            start = export(plan, SCRATCH, smaller_network(its, 0), its.workshop.splits.input_size)
-            scratch_ratio = time_networks(plan, its, device, {SCRATCH: start})[SCRATCH]["estimate"]
-            champions = {
-                f"as fast as {SHELF}": its.best_within(shelf["latency_ratio"]),
-                f"as accurate as {SHELF}": its.fastest_above(shelf["top1"]),
-                f"as fast as {SCRATCH}": its.best_within(scratch_ratio),
+    for device, searches in found.items():
+        if results.done("chosen", device):
+            continue
+        starts = results.get("starts", device)
+        shelf = searches[WIDTH].results.baselines[OFF_THE_SHELF].metrics["top1"]
+        pruned = {of(pruner, device): entry["latency_ratio"] for pruner, entry in results.get("pruned", device).items()}
+        limits = {name: ratio for name, ratio in (starts | pruned).items() if name != UNPRUNED}
+        if RANDOM in searches:
+            lucky = searches[RANDOM].best_within(starts[SHELF])
+            limits[champion(RANDOM, device, lucky.label)] = lucky.metrics["latency_ratio"]
+        chosen = {}
+        for kind in (kind for kind in (WIDTH, DEPTH) if kind in searches):
+            its = searches[kind]
+            claims = {
+                f"as fast as {name}": its.best_within(ratio).label
+                for name, ratio in limits.items()
+                if kind == WIDTH or name in FULLY_TESTED
             }
-            results.put({claim: trial.label for claim, trial in champions.items()}, "chosen", device)
+            chosen[kind] = {f"as accurate as {SHELF}": its.fastest_above(shelf).label, **claims}
+        results.put(chosen, "chosen", device)
 
 
-def all_networks(found: Mapping[str, Found], chosen: Mapping[str, Mapping[str, str]]) -> dict[str, Network]:
+def rival_of(claim: str) -> str:
+    """Return whom a champion meets."""
+    return claim.split(" as ", 1)[1]  # "as fast as X"
+
+
+def of(pruner: str, device: str) -> str:
+    """Return the name of what a pruner made for a device."""
+    return f"{pruner} for {device}"
+
+
+def champion(kind: str, device: str, label: str) -> str:
+    """Return the name of a trial as an arm."""
+    return f"trial {label} for {device}" if kind == WIDTH else f"trial {label} of {kind} for {device}"
+
+
+def all_networks(found: Searches, results: Results) -> dict[str, Network]:
     """Return rivals and champions by name; what two claims share is trained once."""
-    some = next(iter(found.values()))
-    networks = {
-        SHELF: Network(make=lambda _: some.pruned({}), lr=PRUNED_LR),
-        SCRATCH: Network(make=lambda seed: smaller_network(some, seed), lr=SCRATCH_LR),
-    }
-    for device, labels in chosen.items():
-        parameters = {trial.label: trial.parameters for trial in found[device].results.trials}
-        for label in labels.values():
-            networks[champion(device, label)] = Network(
-                make=lambda _, its=found[device], point=parameters[label]: its.pruned(point), lr=PRUNED_LR
+    networks = rivals(next(iter(found.values()))[WIDTH])
+    for device, searches in found.items():
+        for pruner, entry in results.get("pruned", device).items():
+            its, make = searches[WIDTH], PRUNERS[pruner]
+            networks[of(pruner, device)] = Network(
+                make=lambda _, its=its, make=make, ratio=entry["ratio"]: make(its, ratio), lr=PRUNED_LR
+            )
+        labels = [(kind, label) for kind, claims in results.get("chosen", device).items() for label in claims.values()]
+        if RANDOM in searches:
+            labels.append((RANDOM, searches[RANDOM].best_within(results.get("starts", device, SHELF)).label))
+        for kind, label in labels:
+            point = searches[kind].trial(label).parameters
+            networks[champion(kind, device, label)] = Network(
+                make=lambda _, its=searches[kind], point=point: its.pruned(point), lr=PRUNED_LR
             )
     return networks
 
 
-def champion(device: str, label: str) -> str:
-    return f"trial {label} for {device}"
+def fully_tested(chosen: Mapping[str, Mapping[str, Mapping[str, str]]]) -> set[str]:
+    """Return the arms that are trained with all seeds."""
+    champions = {
+        champion(kind, device, label)
+        for device, kind, claim, label in claims_in(chosen)
+        if rival_of(claim) in FULLY_TESTED
+    }
+    return {*FULLY_TESTED, *champions}
 
 
 def train_network(plan: Plan, some: Found, name: str, network: Network, seed: int) -> dict[str, float]:
@@ -235,18 +252,21 @@ def time_networks(plan: Plan, some: Found, device: str, paths: Mapping[str, Path
 
 def run(plan: Plan, results: Results) -> None:
     """Do what is missing: search, choose, train, measure."""
-    found = {device: search(plan, device) for device in plan.devices}
-    some = next(iter(found.values()))
-    choose(plan, found, results)
-    networks = all_networks(found, results.get("chosen"))
-    for seed, (name, network) in itertools.product(range(plan.num_seeds), networks.items()):
-        if not results.done("trained", name, str(seed)):
-            results.put(train_network(plan, some, name, network, seed), "trained", name, str(seed))
-            print(f"{name}, seed {seed}: trained", file=sys.stderr, flush=True)
-    for device, seed in itertools.product(plan.devices, range(plan.num_seeds)):
-        if not results.done("measured", device, str(seed)):
-            paths = {name: plan.onnx(f"{name} seed {seed}") for name in networks}
-            results.put(time_networks(plan, some, device, paths), "measured", device, str(seed))
+    found = {device: {kind: search(plan, kind, device) for kind in plan.kinds} for device in plan.devices}
+    some = next(iter(found.values()))[WIDTH]
+    weigh_rivals(plan, found, results)
+    choose(found, results)
+    networks, full = all_networks(found, results), fully_tested(results.get("chosen"))
+    for seed in range(plan.num_seeds):
+        seeded = {name: net for name, net in networks.items() if name in full or seed < plan.num_rival_seeds}
+        for name, network in seeded.items():
+            if not results.done("trained", name, str(seed)):
+                results.put(train_network(plan, some, name, network, seed), "trained", name, str(seed))
+                print(f"{name}, seed {seed}: trained", file=sys.stderr, flush=True)
+        for device in plan.devices:
+            if not results.done("measured", device, str(seed)):
+                paths = {name: plan.onnx(f"{name} seed {seed}") for name in seeded}
+                results.put(time_networks(plan, some, device, paths), "measured", device, str(seed))
 
 
 def detectable(deviation: float, num_seeds: int) -> float:
@@ -266,33 +286,42 @@ def show(content: Mapping[str, Any]) -> None:
     top1 = {name: [run["test_top1"] for run in runs.values()] for name, runs in content["trained"].items()}
     devices = content["measured"]
     ratios = {
-        device: {name: [run[name]["estimate"] for run in runs.values()] for name in top1}
+        device: {name: [run[name]["estimate"] for run in runs.values() if name in run] for name in top1}
         for device, runs in devices.items()
     }
-    print("| network | test top1 |" + "".join(f" latency ratio, {device} |" for device in devices))
-    print("|" + " --- |" * (2 + len(devices)))
+    print("| network | seeds | test top1 |" + "".join(f" latency ratio, {device} |" for device in devices))
+    print("|" + " --- |" * (3 + len(devices)))
     for name, values in top1.items():
         cells = [f"{statistics.mean(ratios[device][name]):.3f} ({spread(ratios[device][name])})" for device in devices]
-        print(f"| {name} | {statistics.mean(values):.2f} ({spread(values)}) | {' | '.join(cells)} |")
+        print(f"| {name} | {len(values)} | {statistics.mean(values):.2f} ({spread(values)}) | {' | '.join(cells)} |")
     print("\nMeans over the seeds (standard deviation).\n")
-    print("| champion | its search's device | against | top1 gained [95 %] | detectable | times as fast |")
+    print("| champion | its search | its device | top1 gained [95 %] | detectable | times as fast |")
     print("|" + " --- |" * 6)
-    for device, labels in content["chosen"].items():
-        for claim, label in labels.items():
-            ours, rival = champion(device, label), SCRATCH if claim.endswith(SCRATCH) else SHELF
-            speed = statistics.mean(ratios[device][rival]) / statistics.mean(ratios[device][ours])
-            gained, finds = difference(top1[ours], top1[rival])
-            print(f"| {claim} (trial {label}) | {device} | {rival} | {gained} | {finds} | {speed:.2f} |")
+    for device, kind, claim, label in claims_in(content["chosen"]):
+        ours, rival = champion(kind, device, label), rival_of(claim)
+        speed = statistics.mean(ratios[device][rival]) / statistics.mean(ratios[device][ours])
+        gained, finds = difference(top1[ours], top1[rival])
+        print(f"| {claim} (trial {label}) | {kind} | {device} | {gained} | {finds} | {speed:.2f} |")
+
+
+def claims_in(chosen: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Iterable[tuple[str, str, str, str]]:
+    """Yield device, kind of search, claim and the label of its champion."""
+    for device, kinds in chosen.items():
+        for kind, claims in kinds.items():
+            for claim, label in claims.items():
+                yield device, kind, claim, label
 
 
 def difference(ours: Sequence[float], theirs: Sequence[float]) -> tuple[str, str]:
     """Return the difference of two means with its interval (Welch 1947), and what could have been detected."""
-    num_seeds, gained = len(ours), statistics.mean(ours) - statistics.mean(theirs)
-    variances = [statistics.variance(values) if num_seeds > 1 else 0.0 for values in (ours, theirs)]
-    if not any(variances):
+    gained, num_seeds = statistics.mean(ours) - statistics.mean(theirs), min(len(ours), len(theirs))
+    if num_seeds < 2 or not any(variances := [statistics.variance(values) for values in (ours, theirs)]):
         return f"{gained:+.2f}", "-"
-    degrees = (num_seeds - 1) * sum(variances) ** 2 / sum(variance**2 for variance in variances)
-    margin = student.ppf(1 - ALPHA / 2, degrees) * math.sqrt(sum(variances) / num_seeds)
+    shares = [variance / len(values) for variance, values in zip(variances, (ours, theirs), strict=True)]
+    degrees = sum(shares) ** 2 / sum(
+        share**2 / (len(values) - 1) for share, values in zip(shares, (ours, theirs), strict=True)
+    )
+    margin = student.ppf(1 - ALPHA / 2, degrees) * math.sqrt(sum(shares))
     finds = detectable(math.sqrt(statistics.mean(variances)), num_seeds)
     return f"{gained:+.2f} [{gained - margin:+.2f}, {gained + margin:+.2f}]", f"{finds:.2f}"
 
@@ -308,17 +337,27 @@ def main() -> None:
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--rival-seeds", type=int, default=2, help="of the rivals that are not fully tested")
+    parser.add_argument("--searches", nargs="+", default=[WIDTH, DEPTH, RANDOM], choices=[WIDTH, DEPTH, RANDOM])
     parser.add_argument("--devices", nargs="+", default=["cpu-f32-1thread", "cpu"])
     parser.add_argument("--smoke", action="store_true", help="ResNet20 on the digits, one epoch, two seeds, one device")
     options = parser.parse_args()
+    if WIDTH not in options.searches:
+        parser.error(f"--searches: {WIDTH!r} must be among them; all rivals are made from what it searched")
     if options.smoke:
-        options.epochs, options.seeds, options.devices = 1, 2, options.devices[:1]
+        options.epochs, options.seeds, options.rival_seeds, options.devices = 1, 2, 1, options.devices[:1]
     devices = {name: load_device(name) for name in options.devices}
     if options.smoke:
         devices = {name: profile.model_copy(update=SMOKE_PROFILE) for name, profile in devices.items()}
     overrides = [*SEARCH, *(SMOKE if options.smoke else ()), *options.overrides]
     plan = Plan(
-        folder=options.folder, devices=devices, overrides=overrides, epochs=options.epochs, num_seeds=options.seeds
+        folder=options.folder,
+        devices=devices,
+        overrides=overrides,
+        epochs=options.epochs,
+        num_seeds=options.seeds,
+        num_rival_seeds=options.rival_seeds,
+        kinds=options.searches,
     )
     plan.onnx("").parent.mkdir(parents=True, exist_ok=True)
     results = Results(options.folder / "results.json")

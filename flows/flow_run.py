@@ -13,6 +13,7 @@ from typing import Any
 
 from prefect.context import refresh_global_settings_context
 from prefect.events.worker import EventsWorker
+from prefect.exceptions import TerminationSignal
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
@@ -79,7 +80,11 @@ def _run_in_thread(call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
 def _run(call: Callable[[], Coroutine[Any, Any, Any]], runner: asyncio.Runner) -> None:
     try:
         with _prefect_at_hand():
-            state, error = runner.run(_outcome(call))
+            try:
+                state, error = runner.run(_outcome(call))
+            except TerminationSignal:  # Prefect's answer to SIGTERM, from wherever the loop was: as Ctrl-C, then
+                runner.run(_cancel_all())
+                raise KeyboardInterrupt from None
         # Only now: after Ctrl-C, closing would wait for a thread in the middle of an epoch.
         runner.close()
         if isinstance(error, Exception):
@@ -96,6 +101,15 @@ def _run(call: Callable[[], Coroutine[Any, Any, Any]], runner: asyncio.Runner) -
         raise StudyCancelledError(state.message or "The run was cancelled.")
     if not state.is_completed():
         raise SecateurError(f"The run ended as {state.name}: {state.message}")
+
+
+async def _cancel_all() -> None:
+    """Let every task of this loop clean up after itself, and wait for them; not long."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=_DRAIN_S)
 
 
 async def _outcome(call: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[Any, Any]:

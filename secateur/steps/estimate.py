@@ -24,6 +24,7 @@ from secateur.models import create_model, load_weights
 from secateur.results import LatencyReport
 from secateur.store import Store
 from secateur.training import NoCallbacks, evaluate, recalibrate_bn, train
+from secateur.turns import working
 
 T = TypeVar("T")
 
@@ -71,11 +72,11 @@ def estimate(study: Study, store: Store) -> Estimate:
     if study.weights is not None:
         load_weights(module, study.weights)
     check_against_model(study, splits.num_classes)
-    some = _some(splits.validation)
-    evaluate_s = _seconds(lambda: evaluate(module, some, splits.normalize, device=workshop.device))
-    evaluate_s *= len(splits.validation) / len(some)
-    opset = study.device.onnx_opset
-    export_s, content = _timed(lambda: export_onnx(copy.deepcopy(module).cpu(), splits.input_size, opset=opset))
+    some, opset = _some(splits.validation), study.device.onnx_opset
+    with working():
+        evaluate_s = _seconds(lambda: evaluate(module, some, splits.normalize, device=workshop.device))
+        evaluate_s *= len(splits.validation) / len(some)
+        export_s, content = _timed(lambda: export_onnx(copy.deepcopy(module).cpu(), splits.input_size, opset=opset))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
         path.write_bytes(content)
@@ -100,6 +101,7 @@ def estimate(study: Study, store: Store) -> Estimate:
     )
 
 
+@working()
 def _training_seconds(
     workshop: Workshop, module: nn.Module, training: Training, teacher: nn.Module | None, evaluate_s: float
 ) -> float:
@@ -124,6 +126,7 @@ def _training_seconds(
     return training.epochs * (_seconds(one_epoch) * len(splits.train) / len(images) + evaluate_s)
 
 
+@working()
 def _recalibration_seconds(workshop: Workshop, module: nn.Module) -> float:
     splits, images = workshop.splits, _some(workshop.splits.train)
     if (num_images := min(workshop.study.training.recalibration_images, len(splits.train))) == 0:

@@ -25,7 +25,7 @@ def open_study(
     Args:
         files: Of the study.
         study: As the user wrote it.
-        trials: In all, instead of the study's own budget.
+        trials: In all, instead of the study's own budget; never fewer than there are.
         additional_trials: More than the earlier study was to have. One that did not get there (its process was
             killed) is first brought to its own end, so that repeating the call does not add up.
         fresh: Forget the trials of an earlier study of this name. (Networks and latencies it found are reused.)
@@ -39,6 +39,11 @@ def open_study(
     earlier, planned = _plan(files, checked, trials, additional_trials)
     if earlier is None and (warning := unseen_validation(study)[1]):
         progress.message(warning)
+    if planned.gate and (premise := files.read_premise()) is not None and not premise.holds:
+        progress.message(
+            f"{study.name}: no gate: 'secateur premise' did not find that latency is a matter of shape here. Every"
+            " candidate is trained before it is measured."
+        )
     if earlier != planned:
         files.write_study_yaml(planned.to_yaml())
     return planned
@@ -66,9 +71,11 @@ def _plan(files: StudyFiles, study: Study, trials: int | None, additional_trials
             "Give the new study another name (--set name=...), or start over with --fresh."
         )
     num_trials = trials or study.budget.trials
-    if additional_trials and earlier is not None:
+    if earlier is not None:
         num_known = len(files.trials())
-        num_trials = earlier.budget.trials if num_known < earlier.budget.trials else num_known + additional_trials
+        num_trials = max(num_trials, num_known)  # a study that has grown keeps what it has
+        if additional_trials:
+            num_trials = earlier.budget.trials if num_known < earlier.budget.trials else num_known + additional_trials
     return earlier, study.model_copy(update={"budget": study.budget.model_copy(update={"trials": num_trials})})
 
 

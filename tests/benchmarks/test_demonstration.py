@@ -26,6 +26,8 @@ def test_a_difference_has_an_interval() -> None:
     assert gained == "+1.00 [+0.55, +1.45]"
     assert finds == f"{detectable(0.2, 3):.2f}"
     assert difference([88.0], [87.0]) == ("+1.00", "-")
+    # Welch's degrees of freedom: (0.04/3 + 0.02/2)^2 / ((0.04/3)^2/2 + (0.02/2)^2/1) = 2.882
+    assert difference([88.0, 88.2, 88.4], [87.0, 87.2])[0] == "+1.10 [+0.60, +1.60]"
 
 
 def test_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,7 +37,7 @@ def test_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
         "trial 3 for cpu": {"estimate": 0.4},
     }
     content = {
-        "chosen": {"cpu": {"as accurate as off the shelf": "3", "as fast as resnet20_cifar": "3"}},
+        "chosen": {"cpu": {"width": {"as accurate as off the shelf": "3", "as fast as resnet20_cifar": "3"}}},
         "trained": {
             "off the shelf": runs_of(88.0, 88.2),
             "resnet20_cifar": runs_of(86.0, 86.2),
@@ -45,9 +47,9 @@ def test_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
     }
     show(content)
     told = capsys.readouterr().out
-    assert "| trial 3 for cpu | 88.60 (0.141) | 0.400 (0.000) |" in told
-    assert "| as accurate as off the shelf (trial 3) | cpu | off the shelf | +0.50 [-0.11, +1.11] |" in told
-    assert "| as fast as resnet20_cifar (trial 3) | cpu | resnet20_cifar | +2.50 [+1.89, +3.11] |" in told
+    assert "| trial 3 for cpu | 2 | 88.60 (0.141) | 0.400 (0.000) |" in told
+    assert "| as accurate as off the shelf (trial 3) | width | cpu | +0.50 [-0.11, +1.11] |" in told
+    assert "| as fast as resnet20_cifar (trial 3) | width | cpu | +2.50 [+1.89, +3.11] |" in told
     assert " | 2.00 |" in told
 
 

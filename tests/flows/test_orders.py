@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from secateur.store import StudyFiles, open_store, read_lease
 from tests.cli.conftest import Secateur
 from tests.flows.processes import left_in
@@ -54,14 +56,15 @@ def test_a_sweep_is_paused_resumed_and_cancelled(runs: Runs, secateur: Secateur,
     assert left_in(tmp_path, known={os.getpid()}) == []
 
 
-def test_ctrl_c_ends_a_sweep_at_once(runs: Runs, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_ctrl_c_and_sigterm_end_a_sweep_at_once(runs: Runs, tmp_path: Path, number: signal.Signals) -> None:
     write_study(tmp_path, {"training.epochs": 20_000, "budget.trials": 1})
     files = StudyFiles(open_store(str(tmp_path / "store")), "tiny")
     pid = runs.start(tmp_path, *SWEEP)
     _wait_until(lambda: _state(files, "unpruned") == "compressed")
     time.sleep(0.5)  # into the first epochs of the next
     interrupted_at = time.monotonic()
-    os.kill(pid, signal.SIGINT)
+    os.kill(pid, number)
     ended = runs.wait()
     assert time.monotonic() - interrupted_at < 10
     assert ended.code == 130

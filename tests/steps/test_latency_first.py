@@ -14,13 +14,16 @@ from secateur.candidate import Workshop
 from secateur.config import Study
 from secateur.errors import MeasurementError, StudyError
 from secateur.findings import Premise, TrainedTwin
+from secateur.progress import show_on
 from secateur.results import UNPRUNED, Gate, TrialRecord
 from secateur.retraining import checkpoint_path
 from secateur.steps.admission import admit, is_gated, shift_of
 from secateur.steps.compress import compress, export_untrained
 from secateur.steps.measure import measure
+from secateur.steps.open import open_study
 from secateur.steps.record import proposed
 from secateur.store import StudyFiles
+from tests.benchmark.test_supervision import RecordingDisplay
 from tests.factories import make_compressed, make_device, make_latency, make_record
 from tests.fakes import MemoryStore
 from tests.flows.tiny import DEVICE, SCHEDULE, STUDY
@@ -214,6 +217,14 @@ def premise(*ratios: float, p_value: float = 0.01) -> Premise:
 def test_the_premise_sets_or_forbids_the_gate(gate: bool | None, p_value: float | None, expected: bool) -> None:
     found = None if p_value is None else premise(1.0, 1.01, p_value=p_value)
     assert is_gated(make_study(gate=gate), found) is expected
+
+
+def test_a_gate_that_the_premise_forbids_is_told(files: StudyFiles) -> None:
+    study, display = make_study(gate=True), RecordingDisplay()
+    files.write_premise(premise(1.0, p_value=0.2))
+    with show_on(display):
+        open_study(files, study)
+    assert any("no gate: 'secateur premise' did not find" in str(said) for said in display.said)
 
 
 def test_without_training_there_is_no_gate() -> None:

@@ -93,6 +93,15 @@ def test_a_budget_may_change_and_nothing_else(study: Study) -> None:
     assert open_study(files, other, fresh=True).training.lr == 0.5
 
 
+def test_a_study_that_has_grown_does_not_shrink(study: Study) -> None:
+    files = begin(MemoryStore(), study)
+    for index in range(5):
+        write(files, str(index))
+    assert open_study(files, study, trials=5).budget.trials == 5
+    assert open_study(files, study).budget.trials == 5  # the file says 3
+    assert open_study(files, study, trials=2).budget.trials == 5
+
+
 def test_starting_over_forgets_the_trials(study: Study) -> None:
     files = begin(MemoryStore(), study)
     write(files, "0")
