@@ -78,6 +78,8 @@ class Plan:
     """Of rivals that are not `FULLY_TESTED`, and of the champions that meet them alone."""
     kinds: Sequence[str]
     """Of searches, `WIDTH` among them."""
+    ratios: Sequence[float]
+    """Of filters removed, that `PRUNERS` are tried with."""
 
     @property
     def setting(self) -> dict[str, Any]:
@@ -123,11 +125,12 @@ def weigh_rivals(plan: Plan, found: Searches, results: Results) -> None:
         for pruner, make in PRUNERS.items():
             if not results.done("pruned", device, pruner):
                 paths = {
-                    str(ratio): export(plan, f"{pruner} {ratio}", make(its, ratio), its.input_size) for ratio in RATIOS
+                    str(ratio): export(plan, f"{pruner} {ratio}", make(its, ratio), its.input_size)
+                    for ratio in plan.ratios
                 }
                 intervals = time_networks(plan, its, device, paths)
-                fast = [ratio for ratio in RATIOS if intervals[str(ratio)]["estimate"] <= limit]
-                ratio = min(fast, default=max(RATIOS))
+                fast = [ratio for ratio in plan.ratios if intervals[str(ratio)]["estimate"] <= limit]
+                ratio = min(fast, default=max(plan.ratios))
                 chosen = {"ratio": ratio, "latency_ratio": intervals[str(ratio)]["estimate"]}
                 results.put(chosen, "pruned", device, pruner)
 
@@ -358,6 +361,7 @@ def main() -> None:
         num_seeds=options.seeds,
         num_rival_seeds=options.rival_seeds,
         kinds=options.searches,
+        ratios=RATIOS[::8] if options.smoke else RATIOS,
     )
     plan.onnx("").parent.mkdir(parents=True, exist_ok=True)
     results = Results(options.folder / "results.json")
