@@ -43,7 +43,7 @@ from secateur.benchmark import measure
 from secateur.candidate import Workshop
 from secateur.config import DeviceProfile, Study, Training, load_device
 from secateur.export import export_onnx
-from secateur.results import OFF_THE_SHELF, UNPRUNED, LatencyReport
+from secateur.results import OFF_THE_SHELF, UNPRUNED, LatencyReport, TrialRecord
 from secateur.steps.source import find_study
 from secateur.store import open_store
 from secateur.training import NoCallbacks, evaluate, train
@@ -148,9 +148,9 @@ def choose(found: Searches, results: Results) -> None:
         starts = results.get("starts", device)
         shelf = searches[WIDTH].results.baselines[OFF_THE_SHELF].metrics["top1"]
         pruned = {of(pruner, device): entry["latency_ratio"] for pruner, entry in results.get("pruned", device).items()}
-        limits = {name: ratio for name, ratio in (starts | pruned).items() if name != UNPRUNED}
+        limits = starts | pruned
         if RANDOM in searches:
-            lucky = searches[RANDOM].best_within(starts[SHELF])
+            lucky = luckiest(searches, results, device)
             limits[champion(RANDOM, device, lucky.label)] = lucky.metrics["latency_ratio"]
         chosen = {}
         for kind in (kind for kind in (WIDTH, DEPTH) if kind in searches):
@@ -162,6 +162,11 @@ def choose(found: Searches, results: Results) -> None:
             }
             chosen[kind] = {f"as accurate as {SHELF}": its.fastest_above(shelf).label, **claims}
         results.put(chosen, "chosen", device)
+
+
+def luckiest(searches: Mapping[str, Found], results: Results, device: str) -> TrialRecord:
+    """Return what a random search found that is as fast as off the shelf."""
+    return searches[RANDOM].best_within(results.get("starts", device, SHELF))
 
 
 def rival_of(claim: str) -> str:
@@ -190,7 +195,7 @@ def all_networks(found: Searches, results: Results) -> dict[str, Network]:
             )
         labels = [(kind, label) for kind, claims in results.get("chosen", device).items() for label in claims.values()]
         if RANDOM in searches:
-            labels.append((RANDOM, searches[RANDOM].best_within(results.get("starts", device, SHELF)).label))
+            labels.append((RANDOM, luckiest(searches, results, device).label))
         for kind, label in labels:
             point = searches[kind].trial(label).parameters
             networks[champion(kind, device, label)] = Network(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -359,6 +360,7 @@ def down(
 
 def main() -> None:
     """Run the command line; errors become one message and an exit code: 2 for bad input, 130 for Ctrl-C, else 1."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started is ended first
     try:
         app()
     except InputError as exc:

@@ -66,7 +66,7 @@ def wait_until_live(url: str, server: subprocess.Popen[bytes], log: Path) -> Non
 @pytest.fixture(params=["binary", "json"])
 def kserve(url: str, request: pytest.FixtureRequest) -> DeviceProfile:
     return DeviceProfile(
-        name="kserve", kind="http", url=url, tensors=request.param, num_processes=1, min_rounds=5, max_duration_s=1.0
+        name="kserve", kind="http", url=url, tensors=request.param, num_processes=1, min_rounds=60, max_duration_s=3.0
     )
 
 
@@ -74,7 +74,7 @@ def test_it_is_measured_as_any_device(kserve: DeviceProfile, networks: tuple[Pat
     small, wide = networks
     [report] = measure([wide], small, kserve)
     assert isinstance(report, LatencyReport), report
-    assert report.latency_ratio.estimate > 1
+    assert report.latency_ratio.low > 1
     assert report.network is not None
     assert report.network.source == "empty request"  # KServe's own server keeps no statistics
     assert 0 < report.network.latency_ms < report.total_latency_ms.p50
