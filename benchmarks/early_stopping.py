@@ -4,7 +4,8 @@
     python benchmarks/early_stopping.py show benchmarks/results/curves.json
 
 `record` takes the studies of stores in which every candidate was trained to the end (``gate: false``, ``stop_early:
-false``), and keeps of each trial its latency ratio and its curve: top1 before training and after every epoch.
+false``), and keeps of each trial its latency ratio, its size, and its curve: top1 before training and after every
+epoch.
 
 `show` replays each study as if its candidates had been measured first, and judged by `secateur.prospects` before
 training and after each epoch. The rule learns from the study's own curves; its two constants are chosen on the other
@@ -32,12 +33,12 @@ from secateur.leaderboard import is_feasible, pareto_front
 from secateur.prospects import (
     DEFAULT_SHIFT,
     LEVEL,
-    MIN_CURVES,
+    MIN_COURSES,
     Contest,
-    Curve,
+    Course,
     Outlook,
     best_final_top1,
-    curve_of,
+    course_of,
     standard_error,
 )
 from secateur.results import StudyResults
@@ -58,7 +59,7 @@ class Trial:
     latency_ratio: float
     low: float
     """End of its interval."""
-    curve: Curve
+    course: Course
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,7 @@ class Recorded:
     @property
     def num_epochs(self) -> int:
         """Of each trial."""
-        return len(self.trials[0].curve) - 1
+        return len(self.trials[0].course.top1) - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +92,7 @@ class Outcome:
 
 
 def replay(
-    study: Recorded, order: Sequence[int], min_curves: int, level: float, *, is_gated: bool, shift: float
+    study: Recorded, order: Sequence[int], min_courses: int, level: float, *, is_gated: bool, shift: float
 ) -> Outcome:
     """Judge the trials one after the other, by those before them."""
     complete: list[Trial] = []
@@ -99,7 +100,7 @@ def replay(
     for trial in (study.trials[i] for i in order):
         num_epochs = study.num_epochs
         for epoch in range(0 if is_gated else 1, study.num_epochs):
-            if not may_win(study, complete, trial, epoch, min_curves, level, shift):
+            if not may_win(study, complete, trial, epoch, min_courses, level, shift):
                 num_epochs = epoch
                 break
         num_trained += num_epochs
@@ -116,22 +117,29 @@ def replay(
 
 
 def may_win(
-    study: Recorded, complete: Sequence[Trial], trial: Trial, epoch: int, min_curves: int, level: float, shift: float
+    study: Recorded, complete: Sequence[Trial], trial: Trial, epoch: int, min_courses: int, level: float, shift: float
 ) -> bool:
     """Tell whether a trial, after so many epochs, may still enter the front."""
     front = front_of(study, complete)
-    if (epoch == 0 and not front) or (epoch > 0 and len(complete) < min_curves):
+    if (epoch == 0 and not front) or (epoch > 0 and len(complete) < min_courses):
         return True
-    highest = max([study.unpruned_top1, *(other.curve[-1] for other in complete)])
+    highest = max([study.unpruned_top1, *(other.course.top1[-1] for other in complete)])
     highest += NUM_SPREADS * standard_error(highest, study.num_images)
-    curves = [other.curve for other in complete]
-    best = min(highest, best_final_top1(trial.curve[epoch], epoch, curves, min_curves=min_curves, level=level))
+    best = best_final_top1(
+        trial.course.top1[epoch],
+        epoch,
+        [other.course for other in complete],
+        num_params=None if epoch else trial.course.num_params,
+        min_courses=min_courses,
+        level=level,
+    )
+    best = min(highest, best)
     outlook = Outlook(low={"latency_ratio": trial.low * (1 - shift)}, high={"top1": best})
     return contest(study, [metrics_of(trial) for trial in front]).is_open_to(outlook)
 
 
 def metrics_of(trial: Trial) -> dict[str, float]:
-    return {"latency_ratio": trial.latency_ratio, "top1": trial.curve[-1]}
+    return {"latency_ratio": trial.latency_ratio, "top1": trial.course.top1[-1]}
 
 
 def contest(study: Recorded, front: Sequence[dict[str, float]]) -> Contest:
@@ -156,8 +164,8 @@ def loss_of(study: Recorded, complete: Sequence[Trial]) -> float:
     bounds = [c.bound(asked.baselines) for c in asked.constraints if c.metric == "top1"]
     losses, floor = [0.0], max(bounds, default=0.0)
     for best in front_of(study, study.trials):
-        as_fast = [trial.curve[-1] for trial in feasible if trial.latency_ratio <= best.latency_ratio]
-        losses.append(best.curve[-1] - max(as_fast, default=floor))
+        as_fast = [trial.course.top1[-1] for trial in feasible if trial.latency_ratio <= best.latency_ratio]
+        losses.append(best.course.top1[-1] - max(as_fast, default=floor))
     return max(losses)
 
 
@@ -195,13 +203,13 @@ def show(studies: Sequence[Recorded], num_orders: int, shift: float) -> None:
         left_out, shipped = [], []
         for study in studies:
             others = [other for other in studies if other is not study]
-            setting = choose(others, num_orders, **how) if others else (MIN_CURVES, LEVEL)
+            setting = choose(others, num_orders, **how) if others else (MIN_COURSES, LEVEL)
             left_out.append(outcomes(study, num_orders, setting, **how))
-            shipped.append(outcomes(study, num_orders, (MIN_CURVES, LEVEL), **how))
+            shipped.append(outcomes(study, num_orders, (MIN_COURSES, LEVEL), **how))
             head = f"{study.name:<28}{len(study.trials):>7}{study.num_epochs:>7}{setting[0]:>8}{setting[1]:>8g}"
             print(head + figures(left_out[-1]))
         print(f"{'all':<58}{figures(list(itertools.chain(*left_out)))}")
-        head = f"{'all, as shipped':<42}{MIN_CURVES:>8}{LEVEL:>8g}"
+        head = f"{'all, as shipped':<42}{MIN_COURSES:>8}{LEVEL:>8g}"
         print(head + figures(list(itertools.chain(*shipped))))
 
 
@@ -220,8 +228,8 @@ def recorded(results: StudyResults) -> Recorded | None:
     for record in results.trials:
         if record.is_usable and record.is_trained and record.compressed and record.latency:
             ratio = record.latency.latency_ratio
-            trial = Trial(latency_ratio=ratio.estimate, low=ratio.low, curve=curve_of(record))
-            if len(trial.curve) == num_epochs + 1:
+            trial = Trial(latency_ratio=ratio.estimate, low=ratio.low, course=course_of(record))
+            if len(trial.course.top1) == num_epochs + 1:
                 known.setdefault(record.compressed.checkpoint, trial)
     if num_epochs < 2 or len(known) < 2 or unpruned is None or unpruned.compressed is None:
         return None
@@ -246,13 +254,16 @@ def record(stores: Sequence[str], out: Path) -> None:
 
 
 def to_json(study: Recorded) -> dict[str, Any]:
-    trials = [[round(t.latency_ratio, 4), round(t.low, 4), *(round(top1, 2) for top1 in t.curve)] for t in study.trials]
+    trials = [
+        [round(t.latency_ratio, 4), round(t.low, 4), t.course.num_params, *(round(top1, 2) for top1 in t.course.top1)]
+        for t in study.trials
+    ]
     return {
         "name": study.name,
         "num_images": study.num_images,
         "unpruned_top1": round(study.unpruned_top1, 2),
         "constraints": list(study.constraints),
-        "trials: latency ratio, its interval's low end, top1 before training and after each epoch": [
+        "trials: latency ratio, its interval's low end, parameters, top1 before training and after each epoch": [
             json.dumps(trial) for trial in trials
         ],
     }
@@ -263,7 +274,10 @@ def from_json(document: dict[str, Any]) -> Recorded:
     trials = (json.loads(row) for row in rows[1])
     return Recorded(
         **{**dict(fields), "constraints": tuple(document["constraints"])},
-        trials=tuple(Trial(latency_ratio=ratio, low=low, curve=tuple(curve)) for ratio, low, *curve in trials),
+        trials=tuple(
+            Trial(latency_ratio=ratio, low=low, course=Course(num_params, tuple(top1)))
+            for ratio, low, num_params, *top1 in trials
+        ),
     )
 
 

@@ -2,7 +2,8 @@
 
     python benchmarks/search.py TABLE.csv                            compare; goes on where it was interrupted
     python benchmarks/search.py TABLE.csv --half even                on one half of the table's entries
-    python benchmarks/search.py TABLE.csv --record IMAGES WEIGHTS    add networks to the table, `--networks` in all
+    python benchmarks/search.py TABLE.csv --study STUDY.yaml         of another problem than the dissertation's
+    python benchmarks/search.py TABLE.csv --record STORE STUDY       write the table: the networks of a study
 
 Compared is the hypervolume of latency ratio and top1 (above a ratio of 1 and chance nothing counts) as a share of what
 the whole table has, after 16, 32 and 64 trials: ours, random points, Optuna's TPE and NSGA-II, and a Gaussian process
@@ -23,10 +24,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from recovery import Bench, Results
+from recovery import Results
 from scipy.stats import wilcoxon
 from search_methods import METHODS
-from search_table import VALIDATION_IMAGES, Entry, Oracle, Problem, Table, record
+from search_table import STUDY, Entry, Oracle, Problem, Table, entries_of, setting_of
+
+from secateur.store import StudyFiles, open_store
 
 SIZES = (16, 32, 64)
 """Numbers of trials."""
@@ -104,24 +107,23 @@ def main() -> None:
     """Record, or run what is missing and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=Path)
-    parser.add_argument("--record", nargs=2, type=Path, metavar=("IMAGES", "WEIGHTS"), help="image folder; weights")
-    parser.add_argument("--networks", type=int, default=1500, help="that the table has in the end")
-    parser.add_argument("--batch", type=int, default=32, help="networks that are measured together")
-    parser.add_argument("--validation-images", type=int, default=VALIDATION_IMAGES)
+    parser.add_argument("--record", nargs=2, metavar=("STORE", "STUDY"), help="of a sweep, without retraining")
+    parser.add_argument("--study", default=STUDY, help="that says what can be chosen (default: %(default)s)")
     parser.add_argument("--half", choices=["even", "odd"], help="settings are chosen on one, judged on the other")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--trials", type=int, choices=SIZES, default=max(SIZES), help="of the longest search")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    table, problem = Table(options.table), Problem.load()
+    table, problem = Table(options.table), Problem.load(options.study)
     if options.record is not None:
-        bench = Bench(*options.record, num_train=1, num_validation=options.validation_images)
-        record(table, problem, bench, options.networks, options.batch)
+        results = StudyFiles(open_store(options.record[0]), options.record[1]).results()
+        table.write(setting_of(results), entries_of(problem, results))
+        print(f"{options.table}: {len(table.entries)} networks")
         return
     if table.setting is None:
         parser.error(f"{options.table}: there is no such table. Record one with --record.")
     first, step = {"even": (0, 2), "odd": (1, 2), None: (0, 1)}[options.half]
-    oracle = Oracle(problem, table.entries[first::step], float(str(table.setting["unpruned_top1"])))
+    oracle = Oracle(problem, table.entries[first::step], table.setting["unpruned_top1"])
     runs = Results(options.table.with_suffix(f".{options.half}.runs.json" if options.half else ".runs.json"))
     digest = hashlib.sha256(repr(oracle.entries).encode()).hexdigest()
     if runs.get("table") not in (None, digest):

@@ -1,48 +1,36 @@
 """A table of networks of the real problem: what each is worth, so that searches can be compared in no time.
 
 The problem is the dissertation's without retraining: four sparsities of ResNet56, the latency ratio on the device, top1
-once batch normalisation is recalibrated. `benchmarks/search.py --record` fills a table.
+once batch normalisation is recalibrated; or another study with four such sparsities. A table is what a sweep of it
+left: `benchmarks/search.py --record`.
 """
 
 from __future__ import annotations
 
 import csv
-import itertools
 import json
-import os
-import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from recovery import MODEL, SPARSITIES, Bench, cpu_name
+from recovery import SPARSITIES, cpu_name
 from torch import nn
 
 from secateur import resources
-from secateur.benchmark import measure
-from secateur.config import ParameterValue, Study, load_device, load_study
-from secateur.export import export_onnx
+from secateur.config import ParameterValue, Study, load_study
 from secateur.methods.ranking import count_removed
 from secateur.models import create_model
-from secateur.results import LatencyReport
+from secateur.results import UNPRUNED, LatencyReport, StudyResults, TrialRecord
 from secateur.schedule import Schedule, load_schedule
-from secateur.search.sampling import sobol_point
 from secateur.search.space import Space
-from secateur.training import recalibrate_bn
 
 STUDY = "schedules/studies/dissertation-multi.yaml"
-"""Space, schedule and objectives of the problem."""
-DEVICE = "cpu-f32-1thread"
-SHORT = {"num_processes": 1, "num_warmups": 3, "min_rounds": 30, "max_duration_s": 0.2, "target_half_width": 0.02}
-"""How the device's profile is changed: a table wants many networks. Of one process, the interval knows the noise of the
-rounds, and nothing of how compilations differ."""
-VALIDATION_IMAGES = 500
-RECALIBRATION_IMAGES = 256
-DECIMALS = 4
-"""Of a recorded sparsity; what is pruned is what is recorded."""
+"""Space, schedule and objectives of the problem, unless another study is named."""
+SEARCHED = ["training.epochs=0", "search.initial_trials=null", "budget.parallel=4"]
+"""What is asked of a table takes no time: so no replicates, and quasi-random points as few as in a usual sweep."""
 
 Point = Mapping[str, ParameterValue]
 
@@ -52,7 +40,7 @@ class Entry:
     """One network."""
 
     index: int
-    """Of its point in the quasi-random sequence."""
+    """The trial's number."""
     sparsities: tuple[float, ...]
     """Desired ones, in the order of `SPARSITIES`."""
     kept: tuple[int, ...]
@@ -64,7 +52,7 @@ class Entry:
     standard_error: float
     num_rounds: int
     top1: float
-    """Of the recalibrated network, in percent of the validation images."""
+    """In percent of the validation images."""
 
 
 GROUPS = [name.split(".")[0].removeprefix("filter_pruner_") for name in SPARSITIES]
@@ -79,9 +67,9 @@ class Problem:
     study: Study
 
     @classmethod
-    def load(cls) -> Problem:
+    def load(cls, study: str = STUDY) -> Problem:
         """Read the study."""
-        return cls(load_study(resources.find(STUDY), ["training.epochs=0"]))
+        return cls(load_study(resources.find(study), SEARCHED))
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -99,11 +87,17 @@ class Problem:
         return Space.from_search(self.study.search, self.base_values)
 
     @cached_property
+    def first_layers(self) -> tuple[str, ...]:
+        """The first convolution of each group, in the order of `SPARSITIES`."""
+        pruners = self.schedule.document["pruners"]
+        first_weights = (pruners[name.split(".")[0]]["weights"][0] for name in SPARSITIES)
+        return tuple(name.removeprefix("module.").removesuffix(".weight") for name in first_weights)
+
+    @cached_property
     def num_filters(self) -> tuple[int, ...]:
         """Of each convolution of a group before pruning, in the order of `SPARSITIES`."""
-        model = create_model(MODEL, 10)
-        first_weights = [self.schedule.document["pruners"][name.split(".")[0]]["weights"][0] for name in SPARSITIES]
-        layers = [model.get_submodule(name.removeprefix("module.").removesuffix(".weight")) for name in first_weights]
+        model = create_model(self.study.model, 10)
+        layers = [model.get_submodule(name) for name in self.first_layers]
         return tuple(layer.out_channels for layer in layers if isinstance(layer, nn.Conv2d))
 
     def kept(self, point: Point) -> tuple[int, ...]:
@@ -111,44 +105,30 @@ class Problem:
         sparsities = (float(point[name]) for name in SPARSITIES)
         return tuple(n - count_removed(n, s) for n, s in zip(self.num_filters, sparsities, strict=True))
 
-    def quasi_random(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Yield the points of the Sobol sequence, rounded, with their numbers."""
-        for index in itertools.count():
-            point = sobol_point(self.space, self.study.search.seed, index)
-            yield index, {name: round(float(point[name]), DECIMALS) for name in SPARSITIES}
-
 
 class Table:
-    """A CSV file of entries, to which each batch is appended; what it was recorded with stands in a JSON beside it."""
+    """A CSV file of entries; what they were recorded with stands in a JSON beside it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.entries = _read(path) if path.exists() else []
 
     @property
-    def setting(self) -> dict[str, object] | None:
-        """What the table was recorded with; None as long as it is empty."""
+    def setting(self) -> dict[str, Any] | None:
+        """What the table was recorded with; None where there is none."""
         beside = self._path.with_suffix(".json")
         return json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else None
 
-    def begin(self, setting: Mapping[str, object]) -> None:
-        """Write the setting down, or check that it is the one the table was begun with."""
-        if self.setting is None:
-            self._path.with_suffix(".json").write_text(json.dumps(setting, indent=1) + "\n", encoding="utf-8")
-        elif self.setting != setting:
-            raise SystemExit(f"{self._path} was begun with {self.setting}, not {setting}: name another file.")
-
-    def append(self, entries: Sequence[Entry]) -> None:
-        """Write a batch down."""
-        is_new = not self._path.exists()
-        with self._path.open("a", encoding="utf-8", newline="") as file:
+    def write(self, setting: Mapping[str, Any], entries: Sequence[Entry]) -> None:
+        """Write the table anew."""
+        with self._path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            if is_new:
-                writer.writerow(COLUMNS)
+            writer.writerow(COLUMNS)
             for entry in entries:
                 figures = [getattr(entry, name) for name in FIGURES]
                 writer.writerow([entry.index, *entry.sparsities, *entry.kept, *figures])
-        self.entries += entries
+        self._path.with_suffix(".json").write_text(json.dumps(setting, indent=1) + "\n", encoding="utf-8")
+        self.entries = list(entries)
 
 
 def _read(path: Path) -> list[Entry]:
@@ -165,80 +145,45 @@ def _read(path: Path) -> list[Entry]:
         ]
 
 
-def record(table: Table, problem: Problem, bench: Bench, num_networks: int, batch_size: int) -> None:
-    """Append networks until the table has so many; all are different, and a batch is measured together.
-
-    Args:
-        table: May hold some already.
-        problem: Says which points.
-        bench: The unpruned network and its images.
-        num_networks: In the end.
-        batch_size: The larger, the less of the time goes into starting processes; one is lost when this is killed.
-    """
-    device = load_device(DEVICE).model_copy(update=SHORT)
-    module, num_validated = bench.dense.eval(), len(bench.validation)
-    setting = {"study": STUDY, "device": device.model_dump(exclude_defaults=True), "cpu": cpu_name()}
-    images = {"validation_images": num_validated, "recalibration_images": RECALIBRATION_IMAGES}
-    table.begin({**setting, **images, "unpruned_top1": bench.scores(module)["top1"]})
-    with tempfile.TemporaryDirectory() as folder:
-        reference = Path(folder, "unpruned.onnx")
-        reference.write_bytes(export_onnx(module, bench.splits.input_size, num_checks=0))
-        while (missing := num_networks - len(table.entries)) > 0:
-            started, cpu_s = time.monotonic(), _cpu_s()
-            points = _new_points(table, problem, min(batch_size, missing))
-            paths = [Path(folder, f"{index}.onnx") for index, _ in points]
-            top1 = [_make(bench, point, path) for (_, point), path in zip(points, paths, strict=True)]
-            reports = measure(paths, reference, device, seed=points[0][0])
-            found = zip(points, top1, reports, strict=True)
-            entries = [_entry(problem, *p, t, r) for p, t, r in found if isinstance(r, LatencyReport)]
-            if not entries:
-                raise SystemExit(f"None of {len(reports)} networks could be measured: {reports[0]}")
-            table.append(entries)
-            for path in paths:
-                path.unlink()
-            spent = [(time.monotonic() - started) / len(points), (_cpu_s() - cpu_s) / len(points)]
-            print("{} networks; {:.2f} s each, {:.2f} s of CPU".format(len(table.entries), *spent), flush=True)
+def setting_of(results: StudyResults) -> dict[str, Any]:
+    """Return what is worth knowing of how a study's networks were made and measured."""
+    unpruned = results.baselines[UNPRUNED]
+    assert unpruned.compressed is not None
+    assert unpruned.latency is not None
+    return {
+        "study": results.study["name"],
+        "device": results.study["device"],
+        "training": {name: results.study["training"][name] for name in ("epochs", "recalibration_images")},
+        "cpu": cpu_name(),
+        "runtime": unpruned.latency.device.runtime,
+        "validation_images": unpruned.compressed.validation.num_images,
+        "unpruned_top1": unpruned.metrics["top1"],
+    }
 
 
-def _cpu_s() -> float:
-    """Return the CPU seconds of this process, and of those it has waited for: torch's and the measurement's."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+def entries_of(problem: Problem, results: StudyResults) -> list[Entry]:
+    """Return the networks of a study that were measured, each once."""
+    entries: dict[tuple[int, ...], Entry] = {}
+    for trial in results.trials:
+        if trial.is_usable and trial.is_trained and trial.latency is not None:
+            entry = _entry(problem, trial, trial.latency)
+            entries.setdefault(entry.kept, entry)
+    return list(entries.values())
 
 
-def _make(bench: Bench, point: Point, path: Path) -> float:
-    """Prune and recalibrate a network, export it, and return its top1."""
-    module = bench.prune(bench.schedule.with_parameters(point))
-    recalibrate_bn(module, bench.recalibration, bench.splits.normalize, num_images=RECALIBRATION_IMAGES)
-    path.write_bytes(export_onnx(module.eval(), bench.splits.input_size, num_checks=0))
-    return float(bench.scores(module)["top1"])
-
-
-def _new_points(table: Table, problem: Problem, count: int) -> list[tuple[int, dict[str, float]]]:
-    """Return the next points that leave a network the table does not have."""
-    seen = {entry.kept for entry in table.entries}
-    points: list[tuple[int, dict[str, float]]] = []
-    for index, point in problem.quasi_random():
-        if (kept := problem.kept(point)) not in seen:
-            seen.add(kept)
-            points.append((index, point))
-        if len(points) == count:
-            break
-    return points
-
-
-def _entry(problem: Problem, index: int, point: Point, top1: float, report: LatencyReport) -> Entry:
-    ratio = report.latency_ratio
+def _entry(problem: Problem, trial: TrialRecord, latency: LatencyReport) -> Entry:
+    assert trial.compressed is not None
+    ratio, layers = latency.latency_ratio, trial.compressed.layers
     return Entry(
-        index=index,
-        sparsities=tuple(float(point[name]) for name in SPARSITIES),
-        kept=problem.kept(point),
+        index=trial.index,
+        sparsities=tuple(float(trial.parameters[name]) for name in SPARSITIES),
+        kept=tuple(len(layers[name].kept) for name in problem.first_layers),
         latency_ratio=round(ratio.estimate, 5),
         low=round(ratio.low, 5),
         high=round(ratio.high, 5),
         standard_error=round(ratio.standard_error, 6),
-        num_rounds=report.num_rounds,
-        top1=round(top1, 2),
+        num_rounds=latency.num_rounds,
+        top1=round(trial.metrics["top1"], 2),
     )
 
 

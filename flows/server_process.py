@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import socket
 import threading
+import time
+
+_GRACE_S = 4.0
+"""So long the server may take to write down what it has heard, once its parent is gone."""
 
 
 def main() -> None:
@@ -56,6 +61,9 @@ def _write_at_once() -> None:
 def _end_with_parent() -> None:
     while os.read(0, 4096):  # unbuffered: a lock on sys.stdin would be in the way of any other end
         pass
+    # Uvicorn's handler ends the services in order: what they heard last, the end of the last tasks, gets written.
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_GRACE_S)
     os._exit(0)
 
 

@@ -24,8 +24,8 @@ from secateur.results import OFF_THE_SHELF, UNPRUNED, Gate, StudyResults, TrialR
 
 DEFAULT_SHIFT = 0.05
 """By how much training may change a latency, relatively, where no premise was tested."""
-MIN_CURVES = 5
-"""Complete curves from which on something is learned from them."""
+MIN_COURSES = 5
+"""Trainings that went to their end, from which on something is learned from them."""
 LEVEL = 0.99
 """See `best_final_top1`."""
 _AUDITED_SHARE = 0.1
@@ -37,8 +37,14 @@ _MIN_DEGREES_OF_FREEDOM = 3
 _LATENCIES = ("latency_ratio", "device_latency_ratio", "total_latency_ms", "latency_ms")
 _SIZES = ("num_params", "macs", "size_bytes")
 
-Curve = tuple[float, ...]
-"""top1 before training, and after each epoch."""
+
+@dataclass(frozen=True)
+class Course:
+    """How a network's training went."""
+
+    num_params: int
+    top1: tuple[float, ...]
+    """Before training, and after each epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +101,7 @@ class Prospects:
     contest: Contest
     highest_top1: float
     """That any candidate is thought to reach: above the unpruned network's, and above the best trial's."""
-    curves: tuple[Curve, ...]
+    courses: tuple[Course, ...]
     """Of the networks that were trained to the end, for as many epochs as the candidates in question."""
     shift: float
     """By how much training may change a latency, relatively."""
@@ -106,64 +112,74 @@ class Prospects:
         return cls(
             contest=Contest.of(results),
             highest_top1=highest_top1(results),
-            curves=complete_curves(results, num_epochs),
+            courses=complete_courses(results, num_epochs),
             shift=shift,
         )
 
-    def best_top1(self, top1: float, num_epochs: int) -> float:
-        """Return the best final top1 of a network that is at `top1` after so many epochs."""
-        return min(self.highest_top1, best_final_top1(top1, num_epochs, self.curves))
-
     def gate(self, record: TrialRecord) -> Gate:
         """Judge a candidate that was measured, and not trained. As long as the front is empty, all can win."""
-        (untrained,) = curve_of(record)
-        best_top1 = self.best_top1(untrained, 0)
+        course = course_of(record)
+        best_top1 = self._best_top1(course.top1[0], 0, course.num_params)
         can_win = not self.contest.front or self._is_open_to(record, best_top1)
         return Gate(optimistic_top1=best_top1, can_win=can_win, is_audit=not can_win and is_audited(record))
 
     def goes_on(self, record: TrialRecord, top1: float, num_epochs: int) -> bool:
         """Tell whether a candidate that is at `top1` after so many epochs can still win.
 
-        Its sizes and its latency count as far as the record knows them. With fewer than `MIN_CURVES` it always goes on.
+        Its sizes and its latency count as far as the record knows them. With fewer than `MIN_COURSES` all go on.
         """
-        return len(self.curves) < MIN_CURVES or self._is_open_to(record, self.best_top1(top1, num_epochs))
+        return len(self.courses) < MIN_COURSES or self._is_open_to(record, self._best_top1(top1, num_epochs))
+
+    def _best_top1(self, top1: float, num_epochs: int, num_params: int | None = None) -> float:
+        return min(self.highest_top1, best_final_top1(top1, num_epochs, self.courses, num_params=num_params))
 
     def _is_open_to(self, record: TrialRecord, best_top1: float) -> bool:
         return self.contest.is_open_to(outlook(record, best_top1, self.contest, self.shift))
 
 
 def best_final_top1(
-    top1: float, num_epochs: int, complete: Sequence[Curve], *, min_curves: int = MIN_CURVES, level: float = LEVEL
+    top1: float,
+    num_epochs: int,
+    complete: Sequence[Course],
+    *,
+    num_params: int | None = None,
+    min_courses: int = MIN_COURSES,
+    level: float = LEVEL,
 ) -> float:
     """Return the best top1 that training may end with, by what became of others.
 
-    The logarithm of the error (100 - top1) after the last epoch is regressed on that of the error so far; what is
-    returned is the end of the one-sided prediction interval of one more network (Draper and Smith 1998, sec. 3.2). It
-    is wide where there are few curves, and where they are unlike this one.
+    The logarithm of the error (100 - top1) after the last epoch is regressed on that of the error so far, and on that
+    of the number of parameters where it is given; what is returned is the end of the one-sided prediction interval of
+    one more network (Draper and Smith 1998, sec. 3.2 and 5.1). It is wide where there are few courses, and where they
+    are unlike this one.
 
     Args:
         top1: So far.
         num_epochs: After which it was reached; 0: before training.
         complete: Of other networks, as long as this one's will be.
-        min_curves: With fewer nothing is known: 100.
-        level: Of the interval. It and `min_curves` were chosen on recorded studies (`benchmarks/early_stopping.py`).
+        num_params: Of this network. Before training it says more than top1 does, later nothing more.
+        min_courses: With fewer nothing is known: 100.
+        level: Of the interval. It and `min_courses` were chosen on recorded studies (`benchmarks/early_stopping.py`).
     """
-    if (count := len(complete)) < min_curves:
+    if (count := len(complete)) < min_courses:
         return 100.0
-    before_N = np.log([_error(curve[num_epochs]) for curve in complete])
-    after_N = np.log([_error(curve[-1]) for curve in complete])
-    deviations_N = before_N - before_N.mean()
-    squares = max(float(deviations_N @ deviations_N), 1e-12)  # of equal errors the slope is 0
-    slope = float(deviations_N @ after_N) / squares
-    residuals_N = after_N - after_N.mean() - slope * deviations_N
-    deviation = math.log(_error(top1)) - float(before_N.mean())
-    variance = float(residuals_N @ residuals_N) / (count - 2) * (1 + 1 / count + deviation**2 / squares)
-    least = float(after_N.mean()) + slope * deviation - float(student.ppf(level, count - 2)) * math.sqrt(variance)
+    columns = [[_log_error(top1), *(_log_error(other.top1[num_epochs]) for other in complete)]]
+    if num_params is not None:
+        columns.append([math.log(num_params), *(math.log(other.num_params) for other in complete)])
+    (this_F, *known_NF), last_N = np.transpose(columns), np.array([_log_error(other.top1[-1]) for other in complete])
+    mean_F = np.mean(known_NF, axis=0)
+    deviation_F, deviations_NF = this_F - mean_F, known_NF - mean_F
+    inverse_FF = np.linalg.pinv(deviations_NF.T @ deviations_NF, hermitian=True)  # of equal errors the slope is 0
+    slopes_F = inverse_FF @ deviations_NF.T @ last_N
+    residuals_N = last_N - last_N.mean() - deviations_NF @ slopes_F
+    num_free = count - 1 - len(columns)
+    variance = residuals_N @ residuals_N / num_free * (1 + 1 / count + deviation_F @ inverse_FF @ deviation_F)
+    least = last_N.mean() + deviation_F @ slopes_F - student.ppf(level, num_free) * math.sqrt(variance)
     return 100.0 - math.exp(least)
 
 
-def _error(top1: float) -> float:
-    return max(100.0 - top1, 0.1)  # of none wrong there is no logarithm
+def _log_error(top1: float) -> float:
+    return math.log(max(100.0 - top1, 0.1))  # of none wrong there is no logarithm
 
 
 def outlook(record: TrialRecord, best_top1: float, contest: Contest, shift: float) -> Outlook:
@@ -224,19 +240,20 @@ def standard_error(top1: float, num_images: int) -> float:
     return 100 * math.sqrt(right * (1 - right) / (num_images + 2))
 
 
-def complete_curves(results: StudyResults, num_epochs: int) -> tuple[Curve, ...]:
-    """Return the curves of candidates that were trained to their end, after so many epochs; each network's once."""
+def complete_courses(results: StudyResults, num_epochs: int) -> tuple[Course, ...]:
+    """Return the courses of candidates that were trained to their end, after so many epochs; each network's once."""
     records = [results.baselines.get(OFF_THE_SHELF), *results.trials]
-    curves = {}
+    courses = {}
     for record in records:
         if record is not None and record.compressed is not None and record.is_usable and record.is_trained:
-            curves[record.compressed.checkpoint] = curve_of(record)
-    return tuple(curve for curve in curves.values() if len(curve) == 1 + num_epochs)
+            courses[record.compressed.checkpoint] = course_of(record)
+    return tuple(course for course in courses.values() if len(course.top1) == 1 + num_epochs)
 
 
-def curve_of(record: TrialRecord) -> Curve:
-    """Return a record's top1 before training, and after each epoch."""
-    return () if record.compressed is None else tuple(epoch.top1 for epoch in record.compressed.epochs)
+def course_of(record: TrialRecord) -> Course:
+    """Return the course of a record that has a network."""
+    assert record.compressed is not None
+    return Course(record.compressed.num_params, tuple(epoch.top1 for epoch in record.compressed.epochs))
 
 
 def is_audited(record: TrialRecord) -> bool:

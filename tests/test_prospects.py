@@ -6,18 +6,20 @@ import math
 import random
 from typing import Any
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from secateur.leaderboard import leaderboard
 from secateur.prospects import (
     DEFAULT_SHIFT,
-    MIN_CURVES,
+    MIN_COURSES,
+    Course,
     Prospects,
     best_final_top1,
-    complete_curves,
-    curve_of,
+    complete_courses,
+    course_of,
     highest_top1,
     is_audited,
 )
@@ -110,7 +112,7 @@ def test_a_wider_interval_gates_no_more(
 
 
 @given(
-    st.lists(st.floats(1.0, 90.0), min_size=MIN_CURVES, max_size=20, unique=True),
+    st.lists(st.floats(1.0, 90.0), min_size=MIN_COURSES, max_size=20, unique=True),
     st.floats(0.3, 1.0),
     st.floats(0.3, 1.5),
     st.floats(1.0, 90.0),
@@ -118,16 +120,17 @@ def test_a_wider_interval_gates_no_more(
 def test_where_curves_obey_a_law_the_best_is_what_the_law_says(
     errors: list[float], factor: float, power: float, error: float
 ) -> None:
-    complete = [(0.0, 100 - e, 100 - factor * e**power) for e in errors]
+    complete = [Course(1, (0.0, 100 - e, 100 - factor * e**power)) for e in errors]
     if max(errors) - min(errors) > 1:
         assert best_final_top1(100 - error, 1, complete) == pytest.approx(
             100 - factor * error**power, abs=1e-3 * (1 + error**power)
         )
 
 
-@given(st.lists(st.floats(-0.3, 0.3), min_size=20, max_size=20), st.floats(20.0, 90.0), st.integers(MIN_CURVES, 19))
+@given(st.lists(st.floats(-0.3, 0.3), min_size=20, max_size=20), st.floats(20.0, 90.0), st.integers(MIN_COURSES, 19))
 def test_the_best_is_better_than_expected_and_never_beyond_100(noises: list[float], top1: float, count: int) -> None:
-    complete = [(0.0, 20.0 + 3 * i, 100 - 0.5 * (80 - 3 * i) * math.exp(noise)) for i, noise in enumerate(noises)]
+    curves = ((0.0, 20.0 + 3 * i, 100 - 0.5 * (80 - 3 * i) * math.exp(noise)) for i, noise in enumerate(noises))
+    complete = [Course(1, curve) for curve in curves]
     likely = best_final_top1(top1, 1, complete[:count], level=0.5)
     assert likely <= best_final_top1(top1, 1, complete[:count], level=0.9) <= 100.0
 
@@ -141,9 +144,28 @@ def test_as_many_curves_as_the_level_says_end_below_their_best() -> None:
 
     below = []
     for _ in range(500):
-        complete, (top1, final) = [curve() for _ in range(MIN_CURVES)], curve()
+        complete, (top1, final) = [Course(1, curve()) for _ in range(MIN_COURSES)], curve()
         below.append(final <= best_final_top1(top1, 0, complete, level=0.9))
     assert 0.87 <= sum(below) / len(below) <= 0.93
+
+
+@given(
+    st.lists(st.tuples(st.floats(1.0, 90.0), st.integers(1000, 10**6)), min_size=8, max_size=20, unique=True),
+    st.floats(0.0, 1.0),
+    st.floats(-0.3, 0.0),
+    st.tuples(st.floats(1.0, 90.0), st.integers(1000, 10**6)),
+)
+def test_before_training_the_size_may_be_part_of_the_law(
+    known: list[tuple[float, int]], power: float, of_size: float, this: tuple[float, int]
+) -> None:
+    def last(error: float, num_params: int) -> float:
+        return 100 - error**power * (num_params / 1000) ** of_size
+
+    logs = np.log(known)
+    assume(np.linalg.svd(logs - logs.mean(axis=0), compute_uv=False)[-1] > 0.5)  # neither is the other's law
+    complete = [Course(size, (100 - error, last(error, size))) for error, size in known]
+    found = best_final_top1(100 - this[0], 0, complete, num_params=this[1])
+    assert found == pytest.approx(last(*this), abs=1e-2)
 
 
 # --- by hand
@@ -206,8 +228,8 @@ def curved(label: int, curve: tuple[float, ...], **changes: Any) -> TrialRecord:
     return trained(label, 0.5, curve[-1]).model_copy(update={"compressed": compressed, **changes})
 
 
-def test_nothing_is_stopped_before_there_are_enough_curves() -> None:
-    good = [curved(i, (50.0, 80.0, 85.0, 90.0)) for i in range(MIN_CURVES)]
+def test_nothing_is_stopped_before_there_are_enough_courses() -> None:
+    good = [curved(i, (50.0, 80.0, 85.0, 90.0)) for i in range(MIN_COURSES)]
     other = curved(99, (40.0, 70.0, 75.0, 80.0)).model_copy(update={"label": OFF_THE_SHELF})
     off_the_shelf = {**make_baselines(), OFF_THE_SHELF: other}
     hopeless = untrained(98, 0.9)
@@ -219,14 +241,14 @@ def test_nothing_is_stopped_before_there_are_enough_curves() -> None:
     assert enough.goes_on(untrained(98, 0.3), 85.0, 2)  # faster than all: any top1 within the constraint will do
 
 
-def test_with_too_few_curves_anything_is_thinkable() -> None:
-    complete = [(50.0, 80.0, 90.0)] * MIN_CURVES
+def test_with_too_few_courses_anything_is_thinkable() -> None:
+    complete = [Course(1, (50.0, 80.0, 90.0))] * MIN_COURSES
     assert best_final_top1(80.0, 1, complete[1:]) == 100.0
     assert best_final_top1(80.0, 1, complete) == pytest.approx(90.0)
-    assert best_final_top1(100.0, 1, [(50.0, 100.0, 100.0)] * MIN_CURVES) == pytest.approx(99.9)
+    assert best_final_top1(100.0, 1, [Course(1, (50.0, 100.0, 100.0))] * MIN_COURSES) == pytest.approx(99.9)
 
 
-def test_only_whole_curves_of_different_networks_count() -> None:
+def test_only_whole_courses_of_different_networks_count() -> None:
     whole = curved(0, (1.0, 2.0, 3.0, 4.0))
     records = [
         whole,
@@ -236,7 +258,8 @@ def test_only_whole_curves_of_different_networks_count() -> None:
         curved(4, (5.0, 6.0, 7.0, 8.0), state="failed"),
         curved(5, (5.0, 6.0, 7.0, 8.0)),
     ]
-    assert complete_curves(make_results(records, baselines={}), NUM_EPOCHS) == (curve_of(whole), (5.0, 6.0, 7.0, 8.0))
+    found = complete_courses(make_results(records, baselines={}), NUM_EPOCHS)
+    assert found == (course_of(whole), Course(1005, (5.0, 6.0, 7.0, 8.0)))
 
 
 def test_one_gated_candidate_in_ten_is_audited_and_always_the_same() -> None:

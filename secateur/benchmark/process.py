@@ -16,7 +16,7 @@ from typing import Any, Self
 from secateur.errors import MeasurementError
 
 GRACE_S = 1.0
-"""The runner ends itself when it is silent for too long, and says where it was; it gets so long for that."""
+"""What the runner says and does is noticed within half of it."""
 LAST_WORDS_BYTES = 2000
 
 
@@ -46,6 +46,9 @@ class RunnerProcess:
         self._phase = "starting"
         self._network: int | None = 0  # until it names one, nothing is a model's fault
         self._last_words = b""
+        # A runner that is silent for too long ends itself, and says where it was. It does so a little later than it
+        # might, since its last event may have been heard late: what ends after `timeout_s` of silence here timed out.
+        given = {**request, "timeout_s": self._timeout_s + GRACE_S / 2}
         # The runner ends when its stdin closes: so it dies with this process, even of kill -9.
         self._process = subprocess.Popen(
             command,
@@ -61,7 +64,7 @@ class RunnerProcess:
         self._stdin, self._stdout, self._stderr = self._process.stdin, self._process.stdout, self._process.stderr
         os.set_blocking(self._stderr.fileno(), False)
         with suppress(BrokenPipeError):  # then it died already, which `events` reports
-            self._stdin.write(json.dumps(dict(request)).encode() + b"\n")
+            self._stdin.write(json.dumps(given).encode() + b"\n")
             self._stdin.flush()
 
     def __enter__(self) -> Self:

@@ -1,23 +1,26 @@
 from __future__ import annotations
 
-import subprocess
+import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+import yaml
 from recovery import SPARSITIES
-from safetensors.torch import save_file
 from search import holm, hypervolume, main
 from search_methods import METHODS
 from search_table import Entry, Oracle, Problem, Table
 
 from secateur.models import create_model
 from secateur.pruning import ScheduleEngine
-from tests.runs import ROOT
+from secateur.results import KeptFilters, TrialRecord
+from secateur.search.sampling import sobol_points
+from secateur.store import StudyFiles, open_store
+from tests.factories import make_compressed, make_record, make_study
 
 
 def make_entry(latency_ratio: float, top1: float, kept: tuple[int, ...] = (1, 1, 1, 1), index: int = 0) -> Entry:
@@ -42,7 +45,7 @@ def problem() -> Problem:
 @pytest.fixture
 def oracle(problem: Problem) -> Oracle:
     """Return a table in which the kept share makes a network slow and good."""
-    points = [point for (_, point), _ in zip(problem.quasi_random(), range(60), strict=False)]
+    points = itertools.islice(sobol_points(problem.space, 0), 60)
     counts = [problem.kept(point) for point in points]
     shares = [np.array(kept) / np.array(problem.num_filters) for kept in counts]
     entries = [
@@ -54,12 +57,12 @@ def oracle(problem: Problem) -> Oracle:
 
 def test_the_problem_knows_what_pruning_leaves(problem: Problem) -> None:
     model = create_model("resnet56_cifar", 10)
-    _, point = next(problem.quasi_random())
+    point = next(sobol_points(problem.space, 0))
     schedule = problem.schedule.with_parameters(point)
     engine = ScheduleEngine(model, schedule, torch.zeros(1, 3, 32, 32), base_lr=0.1, num_epochs=0)
     engine.prune_before_training()
     layers = ["layer1.0.conv1", "layer2.1.conv1", "layer3.2.conv1", "layer3.1.conv1"]
-    assert list(point) == SPARSITIES
+    assert sorted(point) == sorted(SPARSITIES)
     assert problem.num_filters == (16, 32, 64, 64)
     assert problem.kept(point) == tuple(len(engine.kept[layer]) for layer in layers)
 
@@ -84,19 +87,12 @@ def test_holm() -> None:
     assert corrected == pytest.approx({("a", 1): 0.03, ("b", 1): 0.06, ("c", 1): 0.06})
 
 
-def test_a_table_is_read_as_it_was_written_and_grows(tmp_path: Path) -> None:
+def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
-    first, second = make_entry(0.5, 60.0, (3, 5, 7, 9)), make_entry(0.7, 80.0, index=1)
-    Table(path).append([first])
-    Table(path).append([second])
-    assert Table(path).entries == [first, second]
-
-
-def test_a_table_keeps_its_setting(tmp_path: Path) -> None:
-    Table(tmp_path / "table.csv").begin({"validation_images": 1000})
-    Table(tmp_path / "table.csv").begin({"validation_images": 1000})
-    with pytest.raises(SystemExit, match=r"was begun with .*1000.*, not .*500.*: name another file"):
-        Table(tmp_path / "table.csv").begin({"validation_images": 500})
+    entries = [make_entry(0.5, 60.0, (3, 5, 7, 9)), make_entry(0.7, 80.0, index=1)]
+    Table(path).write({"unpruned_top1": 90.0}, entries)
+    assert Table(path).entries == entries
+    assert Table(path).setting == {"unpruned_top1": 90.0}
 
 
 def test_the_oracle_takes_the_nearest_entry(oracle: Oracle) -> None:
@@ -121,21 +117,37 @@ def test_an_absent_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert "there is no such table. Record one with --record." in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_record_goes_on_where_it_was(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    for part, label in ((part, label) for part in ("train", "test") for label in range(10)):
-        folder = tmp_path / "images" / part / f"class{label}"
-        folder.mkdir(parents=True)
-        for number in range(4):
-            Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(folder / f"{number}.png")
-    weights = tmp_path / "resnet56.safetensors"
-    save_file(create_model("resnet56_cifar", 10).state_dict(), weights)
-    command = [sys.executable, str(ROOT / "benchmarks/search.py"), str(tmp_path / "table.csv")]
-    command += ["--record", str(tmp_path / "images"), str(weights), "--batch", "2", "--validation-images", "8"]
-    for count in (2, 3):
-        subprocess.run([*command, "--networks", str(count)], check=True, cwd=ROOT)
-        entries = Table(tmp_path / "table.csv").entries
-        assert [entry.index for entry in entries] == list(range(count))
-    assert all(0 < entry.low <= entry.latency_ratio <= entry.high for entry in entries)
-    assert all(0 <= entry.top1 <= 100 for entry in entries)
+def test_a_table_has_what_a_study_measured(
+    problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = list(itertools.islice(sobol_points(problem.space, 0), 3))
+    files = StudyFiles(open_store(str(tmp_path / "store")), "resnet20-cifar10")
+    files.write_study_yaml(yaml.safe_dump(make_study(training={"epochs": 0})))
+    for record in (
+        make_record("unpruned", latency_ratio=1.0, top1=90.0),
+        _record(problem, 0, points[0], top1=71.5, ratio=0.625),
+        _record(problem, 1, points[0], top1=71.5, ratio=0.64),  # the same network
+        _record(problem, 2, points[1], top1=50.0, ratio=0.5),
+        make_record(3, state="failed"),
+    ):
+        files.write_record(record)
+    table = tmp_path / "table.csv"
+    monkeypatch.setattr(sys, "argv", ["search.py", str(table), "--record", str(tmp_path / "store"), "resnet20-cifar10"])
+    main()
+    first, second = Table(table).entries
+    assert "2 networks" in capsys.readouterr().out
+    assert (first.index, first.latency_ratio, first.top1) == (0, 0.625, 71.5)
+    assert first.low < 0.625 < first.high
+    assert first.sparsities == tuple(points[0][name] for name in SPARSITIES)
+    assert first.kept == problem.kept(points[0])
+    assert (second.index, second.kept) == (2, problem.kept(points[1]))
+    setting = Table(table).setting
+    assert setting is not None
+    assert setting["unpruned_top1"] == 90.0
+
+
+def _record(problem: Problem, index: int, point: dict[str, Any], top1: float, ratio: float) -> TrialRecord:
+    counts = zip(problem.first_layers, problem.num_filters, problem.kept(point), strict=True)
+    layers = {layer: KeptFilters(num_filters=n, kept=tuple(range(kept))) for layer, n, kept in counts}
+    compressed = make_compressed(top1, layers=layers)
+    return make_record(index, top1=top1, latency_ratio=ratio, parameters=point, compressed=compressed)
