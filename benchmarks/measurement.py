@@ -10,7 +10,7 @@ agreement  p50 against OpenVINO's own benchmark_app, five runs each in turn (med
            spread of the unpaired ratios that benchmark_app yields
 
 `--short` is the number of short measurements, each in fresh processes: 200 of them take about a quarter of an hour;
-with the long ones beside them (`coverage`), three quarters.
+with the long ones beside them (`coverage`), an hour and a half.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import track
 from torch import nn
 
 from secateur import resources
@@ -162,7 +164,7 @@ def count_coverage(networks: Networks, profile: DeviceProfile, num_short: int) -
     """
     one, count = a_process(short(profile), profile.num_processes), profile.num_processes
     estimates, truths, intervals = [], [], []
-    for number in range(num_short):
+    for number in track(range(num_short), "coverage", console=Console(stderr=True)):
         medians, long_medians = [], []
         for index in range(count):
             seed = (number * count + index) * (1 + NUM_LONG_BESIDE)
