@@ -20,7 +20,7 @@ from recovery import SPARSITIES, cpu_name
 from torch import nn
 
 from secateur import resources
-from secateur.config import ParameterValue, Study, load_study
+from secateur.config import DeviceProfile, ParameterValue, Study, load_study
 from secateur.methods.ranking import count_removed
 from secateur.models import create_model
 from secateur.results import UNPRUNED, LatencyReport, StudyResults, TrialRecord
@@ -152,7 +152,7 @@ def setting_of(results: StudyResults) -> dict[str, Any]:
     assert unpruned.latency is not None
     return {
         "study": results.study["name"],
-        "device": results.study["device"],
+        "device": DeviceProfile.model_validate(results.study["device"]).model_dump(exclude_defaults=True),
         "training": {name: results.study["training"][name] for name in ("epochs", "recalibration_images")},
         "cpu": cpu_name(),
         "runtime": unpruned.latency.device.runtime,
