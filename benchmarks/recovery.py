@@ -211,23 +211,37 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "one cycle to 0.02": {},
     "recalibrated, one cycle to 0.02": {"is_recalibrated": True},
     "recalibrated, one cycle to 0.02, distillation": {"is_recalibrated": True, "distillation_weight": 0.7},
+    "recalibrated, one cycle to 0.005, distillation": {
+        "is_recalibrated": True,
+        "distillation_weight": 0.7,
+        "lr": 0.005,
+    },
+    "recalibrated, one cycle to 0.1": {"is_recalibrated": True, "lr": 0.1},
     "lr 0.1 held (the dissertation)": {"lr": 0.1, "lr_curve": "schedule"},
     "lr 0.01 held": {"lr": 0.01, "lr_curve": "schedule"},
 }
 """Changes to how `Bench.retrain` trains, and whether batch normalisation is recalibrated first."""
 
 
-def run_retraining(bench: Bench, results: Results, lengths: Sequence[int], seeds: Sequence[int]) -> None:
-    """Retrain the off-the-shelf network in several ways."""
+def is_held(variant: str) -> bool:
+    """Tell whether the learning rate is constant: then a long training passes through all shorter ones."""
+    return VARIANTS[variant].get("lr_curve") == "schedule"
+
+
+def run_retraining(
+    bench: Bench, results: Results, lengths: Sequence[int], seeds: Sequence[int], variants: Sequence[str]
+) -> None:
+    """Retrain the off-the-shelf network in several ways, shorter trainings first."""
     if not results.done("off_the_shelf"):
         module = bench.prune(bench.schedule)
         found = {"pruned": bench.scores(module), "recalibrated": bench.scores(bench.recalibrate(module))}
         results.put(found, "off_the_shelf")
     for seed in seeds:
         for epochs in lengths:
-            for variant in VARIANTS:
+            for variant in variants:
                 key = f"{variant}, {epochs} epochs, seed {seed}"
-                if not results.done("retraining", key):
+                is_passed = is_held(variant) and epochs < max(lengths)
+                if not is_passed and not results.done("retraining", key):
                     results.put(retrain_in_one_way(bench, variant, epochs, seed), "retraining", key)
                     print(key, json.dumps(results.get("retraining", key)), flush=True)
 
@@ -283,8 +297,9 @@ def show_networks(networks: Mapping[str, Mapping[str, Any]]) -> None:
         if changes:
             num_better = sum(change > 0 for change in changes)
             print(f"| {low} to {high} | {len(changes)} | {num_better} | {statistics.mean(changes):+.1f} |")
-    if len(trained := [network for network in [*usual, *suspects] if "trained" in network]) > 2:
-        show_correlations(trained)
+    for name, group in (("of the whole search space", usual), ("of one class", suspects)):
+        if len(trained := [network for network in group if "trained" in network]) > 2:
+            show_correlations(name, trained)
 
 
 def show_steps(name: str, networks: Sequence[Mapping[str, Any]]) -> None:
@@ -298,8 +313,9 @@ def show_steps(name: str, networks: Sequence[Mapping[str, Any]]) -> None:
             print(f"| {step} | {len(top1)} | {num_single} | {figures} |")
 
 
-def show_correlations(networks: Sequence[Mapping[str, Any]]) -> None:
-    print(f"\nSpearman's correlation with top1 after one epoch, {len(networks)} networks\n| of | rho |\n| - | - |")
+def show_correlations(name: str, networks: Sequence[Mapping[str, Any]]) -> None:
+    print(f"\nSpearman's correlation with top1 after one epoch, {len(networks)} networks {name}")
+    print("| of | rho |\n| - | - |")
     final = [network["trained"]["top1"] for network in networks]
     for name, values in {
         "top1 right after pruning": [network["pruned"]["top1"] for network in networks],
@@ -311,12 +327,18 @@ def show_correlations(networks: Sequence[Mapping[str, Any]]) -> None:
 
 
 def show_retraining(runs: Sequence[Mapping[str, Any]]) -> None:
+    """Print validation top1 after the last epoch; where the rate is held, after every epoch of the longest training."""
     lengths = sorted({run["epochs"] for run in runs})
     print("\n| variant |" + "".join(f" {n} epochs |" for n in lengths) + "\n|" + " --- |" * (len(lengths) + 1))
     for variant in dict.fromkeys(run["variant"] for run in runs):
         cells = []
         for length in lengths:
-            of = [run["trained"]["top1"] for run in runs if (run["variant"], run["epochs"]) == (variant, length)]
+            of = [
+                run["curve"][length - 1]
+                for run in runs
+                if run["variant"] == variant
+                and (run["epochs"] == length or (is_held(variant) and run["epochs"] > length))
+            ]
             spread = f" ± {statistics.stdev(of):.2f} (n={len(of)})" if len(of) > 1 else ""
             cells.append(f"{statistics.mean(of):.2f}{spread}" if of else "-")
         print(f"| {variant} | {' | '.join(cells)} |")
@@ -332,6 +354,7 @@ def main() -> None:
     parser.add_argument("--validation-images", type=int, default=1000)
     parser.add_argument("--epochs", type=int, nargs="+", default=[1, 2, 5])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS), metavar="VARIANT")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     results = Results(arguments.paths[-1])
@@ -356,7 +379,7 @@ def main() -> None:
     if arguments.action == "networks":
         run_networks(bench, results, arguments.networks, arguments.suspects)
     else:
-        run_retraining(bench, results, arguments.epochs, arguments.seeds)
+        run_retraining(bench, results, arguments.epochs, arguments.seeds, arguments.variants)
 
 
 def cpu_name() -> str:

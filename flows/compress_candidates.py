@@ -46,7 +46,8 @@ def as_cores_allow(
     workshop: Workshop, files: StudyFiles, step: Callable[..., Awaitable[Any]], action: str, num_candidates: int
 ) -> Callable[[str], Awaitable[None]]:
     """Return what takes a step with the candidate of a label, as soon as there are cores for it."""
-    num_at_once, num_threads = share_cores(num_candidates, os.cpu_count() or 1, has_gpu=workshop.device == "cuda")
+    takes_turns = workshop.device == "cuda" or workshop.draws
+    num_at_once, num_threads = share_cores(num_candidates, os.cpu_count() or 1, takes_turns=takes_turns)
     slots = asyncio.Semaphore(num_at_once)
 
     async def run(label: str) -> None:
@@ -58,11 +59,12 @@ def as_cores_allow(
     return run
 
 
-def share_cores(num_candidates: int, num_cores: int, *, has_gpu: bool) -> tuple[int, int]:
+def share_cores(num_candidates: int, num_cores: int, *, takes_turns: bool) -> tuple[int, int]:
     """Return how many candidates to train at once, and with how many CPU threads each.
 
     On a CPU, small networks one thread each beat one network with all threads: its threads would wait for one another
-    at every layer, which on a machine that has anything else to do takes ten times as long. A GPU takes one at a time.
+    at every layer, which on a machine that has anything else to do takes ten times as long. A GPU takes one at a time;
+    so do networks that draw at random in training, since what one draws would depend on the others.
     """
-    num_at_once = 1 if has_gpu else min(num_candidates, num_cores)
+    num_at_once = 1 if takes_turns else min(num_candidates, num_cores)
     return num_at_once, max(1, num_cores // num_at_once)

@@ -20,6 +20,7 @@ from secateur import progress
 from secateur.config import Study
 from secateur.errors import StudyCancelledError
 from secateur.leaderboard import leaderboard, untested
+from secateur.parameters import most_epochs
 from secateur.results import StudyResults
 from secateur.steps.admission import is_gated
 from secateur.steps.source import find_study
@@ -105,7 +106,7 @@ async def _run_batch(
     await tell(lease, f"compressing trials {', '.join(labels)}")
     await run_child(compress, "gpu", dispatch, **address, labels=labels)
     await tell(lease, f"measuring trials {', '.join(labels)}")
-    beside = [] if study.training.epochs else [_propose_ahead(files, study, deadline)]
+    beside = [] if most_epochs(study) else [_propose_ahead(files, study, deadline)]
     await wait_for_all([run_child(measure, "edge", dispatch, **address, labels=labels), *beside])
 
 

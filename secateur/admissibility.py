@@ -9,7 +9,7 @@ from secateur.config.located import Located
 from secateur.errors import StudyError
 from secateur.identity import reshaping_later
 from secateur.models import create_model
-from secateur.parameters import check_blocks, check_parameters
+from secateur.parameters import check_blocks, check_parameters, most_epochs
 from secateur.schedule import Schedule, check_fit, load_schedule, parse_schedule
 
 
@@ -32,12 +32,12 @@ def check_study(study: Study) -> Study:
     """
     schedule = schedule_of(study)
     study = check_parameters(study, schedule)
-    if study.training.lr_curve != "schedule" and (rates := schedule.of_kind("lr_scheduler")):
+    if study.training.lr_curve not in ("schedule", None) and (rates := schedule.of_kind("lr_scheduler")):
         raise StudyError(
             f"training.lr_curve: {study.training.lr_curve!r} sets learning rates, and so does the schedule"
             f" ({rates[0].place}). Leave one of them out."
         )
-    if study.gate and (later := reshaping_later(schedule, study.training.epochs)):
+    if study.gate and (later := reshaping_later(schedule, most_epochs(study))):
         raise StudyError(
             f"gate: the shape of a candidate is not known before it is trained, since {later[0].place} prunes then."
             " Leave the gate out."
@@ -54,5 +54,5 @@ def check_against_model(study: Study, num_classes: int = 10) -> None:
     model = create_model(study.model, num_classes)
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
     schedule = schedule_of(study)
-    check_fit(schedule, shapes, study.model, study.training.epochs)
+    check_fit(schedule, shapes, study.model, most_epochs(study))
     check_blocks(study, schedule)

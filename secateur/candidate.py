@@ -18,7 +18,7 @@ from secateur.errors import NotFoundError
 from secateur.export import architecture_signature, export_onnx
 from secateur.identity import digest_of, digest_of_state, digest_of_tensor, what_acts_later
 from secateur.models import create_model, load_weights
-from secateur.parameters import of_schedule, training_with
+from secateur.parameters import most_epochs, of_schedule, training_with
 from secateur.pruning import ScheduleEngine
 from secateur.results import Compressed, EpochResult, KeptFilters, Scores, TestScores
 from secateur.retraining import (
@@ -60,6 +60,9 @@ from secateur.training import (
 _TRACING = threading.Lock()
 """Channel spaces are traced once, by the first candidate; the others wait for them."""
 
+_DRAWING = ("Dropout", "AlphaDropout", "FeatureAlphaDropout", "StochasticDepth", "DropPath", "DropBlock")
+"""How the names of layers begin, torch's, torchvision's and timm's, that draw at random."""
+
 _IDENTITY_VERSION = 2
 """Part of every cache key: raised when the same inputs come to give other networks."""
 
@@ -94,6 +97,19 @@ class Workshop:
     def device(self) -> Device:
         """Where networks are trained."""
         return "cuda" if torch.cuda.is_available() else "cpu"
+
+    @cached_property
+    def draws(self) -> bool:
+        """Whether candidates are trained, and have layers that draw at random then (dropout, stochastic depth).
+
+        On the CPU all threads of a process draw from one generator.
+        """
+        if most_epochs(self.study) == 0:
+            return False
+        with torch.random.fork_rng(devices=[]):
+            module = create_model(self.study.model, self.splits.num_classes)
+        drawing = [part for part in module.modules() if type(part).__name__.startswith(_DRAWING)]
+        return any(getattr(part, "p", 1.0) for part in drawing)
 
     @property
     def example_NCHW(self) -> Tensor:
@@ -273,10 +289,10 @@ class Workshop:
 
     def settings(self, training: Training) -> TrainingSettings:
         """Return how a network is trained here."""
+        not_there = {"augment", "distillation", "distillation_weight", "lr_curve", "precision", "recalibration_images"}
         return TrainingSettings(
-            **training.model_dump(
-                exclude={"augment", "distillation", "distillation_weight", "precision", "recalibration_images"}
-            ),
+            **training.model_dump(exclude=not_there),
+            lr_curve=training.lr_curve or ("schedule" if self.schedule.of_kind("lr_scheduler") else "one_cycle"),
             distillation_weight=training.distillation_weight if training.distillation else 0.0,
             max_shift=4 if training.augment else 0,
             flip=training.augment and self.splits.is_flippable,

@@ -101,6 +101,8 @@ class Promotion(Record):
     unpruned: TrialRecord
     test: TestScores
     unpruned_test: TestScores
+    replaced: int | None = None
+    """Index, in the alias's history, of the promotion that held before; None: there was none."""
 
 
 class Alias(Record):

@@ -9,6 +9,7 @@ SecateurError
 │   └── JobError                     a job of an offline host, or its result, is damaged
 ├── ThinningError                    what is masked cannot be removed
 ├── TrainingError                    the loss is no longer a number
+├── MachineError                     memory, a checkpoint: no fault of the network that is trained
 ├── ExportError                      the exported network differs from the trained one
 │   └── UnsupportedError             the device lacks operations of the network
 ├── MeasurementError                 the runner failed, or was killed
@@ -73,6 +74,10 @@ class ThinningError(SecateurError):
 
 class TrainingError(SecateurError):
     """Training or evaluation cannot go on: the network's outputs are no longer numbers."""
+
+
+class MachineError(SecateurError):
+    """Training cannot go on here, for want of memory or of a whole checkpoint; the network is not to blame."""
 
 
 class ExportError(SecateurError):

@@ -40,7 +40,9 @@ class Insight(Record):
     """What is to be learned from a Gaussian process for each metric."""
 
     num_trials: int
-    """That it was fitted to: all that could be, unless there are very many."""
+    """That it was fitted to."""
+    num_modelled: int = 0
+    """Of which those are a sample, at even distances; as many, unless there are very many."""
     importance: dict[str, dict[str, Importance]]
     """Metric -> parameter -> indices, the most important parameter first."""
     slices: tuple[Slice, ...]

@@ -178,7 +178,7 @@ def _with_counts_as_values(study: Study, schedule: Schedule) -> Study:
     counted = {name: p for name, p in study.search.parameters.items() if isinstance(p, Counts)}
     if not counted:
         return study
-    footprints = Footprints(schedule, shapes_of(study.model), study.training.epochs)
+    footprints = footprints_of(study, schedule)
     choices = {name: _choice(study, name, parameter, footprints) for name, parameter in counted.items()}
     search = study.search.model_copy(update={"parameters": {**study.search.parameters, **choices}})
     return study.model_copy(update={"search": search})
@@ -223,9 +223,13 @@ def _read_counts(what: str, path: Path, model: str) -> tuple[int, ...]:
 
 def footprints_of(study: Study, schedule: Schedule) -> Footprints:
     """Return what tells which points of a study leave the same network."""
+    return Footprints(schedule, shapes_of(study.model), most_epochs(study))
+
+
+def most_epochs(study: Study) -> int:
+    """Return for how many epochs a candidate may be trained: the study's own number, or the most it may choose."""
     epochs = study.search.parameters.get(f"{_TRAINING}epochs")
-    ends = [int(value) for value in (values_of(epochs) if epochs is not None else ())]
-    return Footprints(schedule, shapes_of(study.model), max([study.training.epochs, *ends]))
+    return max([study.training.epochs, *(int(value) for value in (values_of(epochs) if epochs is not None else ()))])
 
 
 @lru_cache(maxsize=8)

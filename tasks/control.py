@@ -10,10 +10,9 @@ from prefect import task
 
 from secateur import progress
 from secateur.errors import StoreError, StoreUnavailableError, StudyBusyError, StudyCancelledError
-from secateur.store import Control, StudyFiles, StudyLease
+from secateur.store import RENEWAL_S, Control, StudyFiles, StudyLease
 from tasks.settings import RETRIED
 
-_RENEWAL_S = 20.0
 _POLL_S = 1.0
 
 
@@ -77,6 +76,6 @@ async def tell(lease: StudyLease, activity: str) -> None:
 
 async def _keep(lease: StudyLease) -> None:
     while True:
-        await asyncio.sleep(_RENEWAL_S)
+        await asyncio.sleep(RENEWAL_S)
         with suppress(StoreError, StudyBusyError):  # the next try comes in time; `tell` says the other
             await asyncio.to_thread(lease.renew)

@@ -17,10 +17,11 @@ EVENT = "secateur.drift"
 
 
 @task(task_run_name="compare {files.name} with the nights before", **RETRIED)
-async def compare_nights(files: StudyFiles, places: list[str]) -> list[Drift]:
-    """Compare each place's last night with those before it."""
+async def compare_nights(files: StudyFiles, night: str, places: list[str]) -> list[Drift]:
+    """Compare a night with those before it, at each place that measured in it."""
     nights = await asyncio.to_thread(files.nights)
-    return [find_drift([night for night in nights if night.place == place]) for place in places]
+    measured = [place for place in places if await asyncio.to_thread(files.read_night, night, place) is not None]
+    return [find_drift([earlier for earlier in nights if earlier.place == place]) for place in measured]
 
 
 @task(task_run_name="tell of {drift.place}", **RETRIED)

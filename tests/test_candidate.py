@@ -56,6 +56,14 @@ def make_pair(store: MemoryStore, study: Study, **parameters: float) -> tuple[Co
     )
 
 
+@pytest.mark.parametrize(
+    ("model", "epochs", "draws"), [("mobilenet_v2", 1, True), ("mobilenet_v2", 0, False), ("resnet18", 1, False)]
+)
+def test_networks_with_dropout_draw_at_random(store: MemoryStore, model: str, epochs: int, draws: bool) -> None:
+    study = make_study(model=f"torchvision:{model}", training={"epochs": epochs})
+    assert Workshop(study=study, store=store).draws is draws
+
+
 def test_the_unpruned_network_is_trained_once(store: MemoryStore) -> None:
     workshop = Workshop(study=make_study(), store=store)
     compressed, is_reused = workshop.make_unpruned()
@@ -132,9 +140,9 @@ def test_batch_normalisation_is_recalibrated_where_something_was_pruned(store: M
     assert whole.top1_before_recalibration is None
 
 
-def test_the_unpruned_network_is_the_teacher_where_asked(store: MemoryStore, weights: Path) -> None:
-    plain, _ = make_pair(store, make_study(weights=weights, training=TRAINED), pruner_0=0.5)
-    taught, _ = make_pair(store, make_study(weights=weights, training={**TRAINED, "distillation": True}), pruner_0=0.5)
+def test_the_unpruned_network_is_the_teacher_unless_forbidden(store: MemoryStore, weights: Path) -> None:
+    plain, _ = make_pair(store, make_study(weights=weights, training={**TRAINED, "distillation": False}), pruner_0=0.5)
+    taught, _ = make_pair(store, make_study(weights=weights, training=TRAINED), pruner_0=0.5)
     assert taught.checkpoint != plain.checkpoint
     assert taught.epochs[0].top1 == plain.epochs[0].top1
 
@@ -358,6 +366,26 @@ def test_a_checked_study_holds_its_schedule(tmp_path: Path) -> None:
 def test_a_search_space_that_leaves_the_schedules_is_refused(parameters: dict[str, Any], problem: str) -> None:
     with pytest.raises(StudyError, match=f"search.parameters: .*{problem}"):
         check_study(make_study(search=with_parameters(**parameters)))
+
+
+@pytest.mark.parametrize(
+    ("curve", "has_rates", "expected"),
+    [
+        (None, False, "one_cycle"),
+        (None, True, "schedule"),
+        ("schedule", False, "schedule"),
+        ("cosine", False, "cosine"),
+    ],
+)
+def test_learning_rates_follow_the_schedule_if_it_has_some(
+    store: MemoryStore, curve: str | None, has_rates: bool, expected: str
+) -> None:
+    schedule = copy.deepcopy(SCHEDULE)
+    if not has_rates:
+        del schedule["lr_schedulers"]
+        schedule["policies"] = [policy for policy in schedule["policies"] if "lr_scheduler" not in policy]
+    study = make_study(schedule=schedule, training={"epochs": 1, "lr_curve": curve})
+    assert Workshop(study=study, store=store).settings(study.training).lr_curve == expected
 
 
 def test_only_one_may_set_learning_rates() -> None:

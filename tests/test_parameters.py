@@ -15,7 +15,7 @@ from secateur.admissibility import check_against_model, check_study, schedule_of
 from secateur.config import Choice, Study, Training
 from secateur.errors import ScheduleError, StudyError
 from secateur.findings import Staircase, StaircasePoint, Step
-from secateur.parameters import base_values, footprints_of, own_point, training_with
+from secateur.parameters import base_values, footprints_of, most_epochs, own_point, training_with
 from secateur.pruning import ScheduleEngine
 from tests.factories import make_device, make_latency
 from tests.flows.tiny import NUM_CLASSES, SCHEDULE, SIZE, STUDY, TinyNetwork
@@ -54,6 +54,8 @@ def test_settings_of_training_are_parameters() -> None:
     training = training_with(study.training, {P0: 0.1, "training.epochs": 3, "training.lr": 0.02})
     assert (training.epochs, training.lr, training.batch_size) == (3, 0.02, 16)
     assert training_with(study.training, {P0: 0.1}) is study.training
+    assert most_epochs(study) == 5
+    assert most_epochs(make_study(BOTH, training={"epochs": 7})) == 7
 
 
 @pytest.mark.parametrize(

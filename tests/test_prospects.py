@@ -192,6 +192,17 @@ def test_a_noisy_latency_gates_nothing() -> None:
     assert prospects.gate(untrained(99, 0.9, is_noisy=True)).can_win
 
 
+def test_a_noisy_latency_on_the_front_gates_only_what_is_surely_slower() -> None:
+    lucky = make_record(0, state="noisy", top1=89.9, latency_ratio=0.5).model_copy(
+        update={"latency": make_latency(0.5, half_width=0.4, is_noisy=True)}
+    )
+    prospects = Prospects.of(
+        make_results([lucky], study=make_study(objectives={"latency_ratio": "minimize"})), NUM_EPOCHS
+    )
+    assert prospects.gate(untrained(99, 0.6)).can_win
+    assert not prospects.gate(untrained(99, 0.9)).can_win
+
+
 def test_of_a_metric_that_nobody_knows_before_training_the_best_is_thought() -> None:
     results = study([(0.6, 89.9)], "min_class_sensitivity >= 80", "size_bytes <= 1", latency_ratio="minimize")
     assert Prospects.of(results, NUM_EPOCHS).gate(untrained(99, 0.9)).can_win  # nobody is on the front

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ def champion(
         if is_choosing:
             run_champion(study, store=store, promote=is_promoting, overrides=overrides)
         if is_rolling_back:
-            with _held(files):
+            with StudyLease(files.store, files.name).held():
                 roll_back(files)
         written = [] if out is None else _export(files, out)
     contests, alias = files.contests(), files.read_champion()
@@ -75,16 +74,6 @@ def _export(files: StudyFiles, folder: Path) -> list[str]:
     contents = champion_files(files.store, alias.champion)
     write_files(folder, contents)
     return [str(folder / name) for name in contents]
-
-
-@contextmanager
-def _held(files: StudyFiles) -> Iterator[None]:
-    lease = StudyLease(files.store, files.name)
-    lease.acquire()
-    try:
-        yield
-    finally:
-        lease.release()
 
 
 def _document(study: str, contest: Contest | None, alias: Alias | None, written: Sequence[str]) -> dict[str, Any]:

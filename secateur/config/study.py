@@ -155,9 +155,11 @@ class Training(Frozen):
     """How a network is trained: SGD with momentum."""
 
     epochs: int = Field(0, ge=0, description="0: pruned networks are measured as they are.")
-    lr: float = Field(0.1, gt=0, description="Initial learning rate; of a curve the highest.")
-    lr_curve: Literal["schedule", "cosine", "one_cycle", "step"] = Field(
-        "schedule", description="schedule: as the compression schedule says, constant if it says nothing."
+    lr: float = Field(0.02, gt=0, description="Initial learning rate; of a curve the highest.")
+    lr_curve: Literal["schedule", "cosine", "one_cycle", "step"] | None = Field(
+        None,
+        description="schedule: as the compression schedule says, constant if it says nothing; absent: schedule if it"
+        " says something, else one_cycle.",
     )
     warmup_epochs: float = Field(0.0, ge=0, description="A curve's learning rate rises linearly for so long.")
     batch_size: int = Field(128, ge=1)
@@ -168,7 +170,7 @@ class Training(Frozen):
     decay_vectors: bool = Field(True, description="Weight decay also acts on biases and batch normalisation.")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     ema_decay: float = Field(0.0, ge=0, lt=1, description="Of a moving average of the weights, which counts then.")
-    distillation: bool = Field(False, description="The unpruned network's logits are imitated.")
+    distillation: bool = Field(True, description="The unpruned network's logits are imitated.")
     distillation_weight: float = Field(0.7, gt=0, le=1, description="Share of the loss that distillation has.")
     temperature: float = Field(4.0, gt=0, description="Of distillation.")
     recalibration_images: int = Field(
@@ -181,7 +183,7 @@ class Training(Frozen):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.warmup_epochs and self.lr_curve == "schedule":
+        if self.warmup_epochs and self.lr_curve in ("schedule", None):
             raise PartError(("warmup_epochs",), "belongs to an lr_curve such as 'cosine'; a schedule has its own")
         if self.nesterov and not self.momentum:
             raise PartError(("nesterov",), "needs momentum")
@@ -192,6 +194,7 @@ class Baseline(Training):
     """How the unpruned network is trained, where no weights are given: no schedule acts, and there is no teacher."""
 
     epochs: int = Field(30, ge=0)
+    lr: float = Field(0.1, gt=0, description="Initial learning rate; of a curve the highest.")
     lr_curve: Literal["schedule", "cosine", "one_cycle", "step"] = Field(
         "cosine", description="schedule: constant, since there is none."
     )

@@ -147,6 +147,8 @@ class ScheduleEngine:
         """Set the learning rate of epoch 0, where an LR scheduler begins with another one (a warm-up)."""
         self._optimizer = optimizer
         self._rates.begin(optimizer)
+        if self._observer is not None:
+            self._observer.forget()  # what was evaluated or recalibrated before
 
     def on_epoch_begin(self, epoch: int) -> None:
         """Compute the masks of this epoch's pruners."""
@@ -166,6 +168,7 @@ class ScheduleEngine:
                 self._choose(policy, epoch)
         if self._observer is not None:
             self._observer.forget()
+            self._observer.is_paused = False
 
     def on_minibatch_begin(self, epoch: int, minibatch: int, num_minibatches: int) -> None:
         """Apply masks, and thin once an epoch, in the order of the policies."""
@@ -201,6 +204,8 @@ class ScheduleEngine:
             elif isinstance(options := policy.options, RegularizationOptions):
                 is_last = epoch == policy.last_epoch and minibatch == num_minibatches - 1
                 self._set_small_to_zero(policy, is_for_good=options.keep_mask and is_last)
+        if self._observer is not None and minibatch == num_minibatches - 1:
+            self._observer.is_paused = True  # the epoch's evaluation follows, whose images choose no filters
 
     def on_epoch_end(self, epoch: int, optimizer: Optimizer, validation: Evaluation) -> None:
         """End policies; set the learning rate of the next epoch, if an LR policy fires in this one."""
@@ -284,7 +289,7 @@ class ScheduleEngine:
             weights=weights,
             gradients={n: p.grad.detach() for n, p in self._model.named_parameters() if p.grad is not None},
             activations={} if self._observer is None else self._observer.activations,
-            masks=self._masks.masks,
+            masks={name: mask.to(weights[name].device) for name, mask in self._masks.masks.items() if name in weights},
             memory=self._memories[policy.entry.name],
             chance=self._chance,
         )
@@ -323,7 +328,7 @@ class ScheduleEngine:
         for name, keep in regularizer.threshold_masks(dict(self._model.named_parameters())):
             self._model.get_parameter(name).data.mul_(keep)
             if is_for_good:
-                self._masks.masks[name] = keep & self._masks.masks.get(name, keep)
+                self._masks.masks[name] = keep & self._masks.masks.get(name, keep).to(keep.device)
 
     def _remove_blocks(self, remover: ResidualBlockRemover) -> None:
         blocks = find_residual_blocks(self._model, self._example())

@@ -73,7 +73,7 @@ class ActivationObserver:
     def __init__(self, model: nn.Module, layers: Collection[str], norms: dict[str, str]) -> None:
         self._sums: dict[str, tuple[Tensor, Tensor]] = {}
         self._num_images: dict[str, int] = {}
-        self._is_paused = False
+        self.is_paused = False
         modules = dict(model.named_modules())
         self._handles = []
         for layer in layers:
@@ -99,11 +99,11 @@ class ActivationObserver:
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Do not look while something else than images passes through the network."""
-        self._is_paused = True
+        was_paused, self.is_paused = self.is_paused, True
         try:
             yield
         finally:
-            self._is_paused = False
+            self.is_paused = was_paused
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was seen."""
@@ -121,12 +121,12 @@ class ActivationObserver:
 
     def _observe(self, layer: str) -> Callable[[nn.Module, Any, Tensor], None]:
         def observe(_: nn.Module, __: Any, output_NCHW: Tensor) -> None:
-            if self._is_paused:
+            if self.is_paused:
                 return
             positive_NCHW = F.relu(output_NCHW.detach()).double()
             seen = positive_NCHW.mean((2, 3)).sum(0), (positive_NCHW > 0).double().mean((2, 3)).sum(0)
             if (before := self._sums.get(layer)) is not None and len(before[0]) == len(seen[0]):
-                seen = before[0] + seen[0], before[1] + seen[1]
+                seen = before[0].to(seen[0].device) + seen[0], before[1].to(seen[1].device) + seen[1]
                 self._num_images[layer] += len(output_NCHW)
             else:
                 self._num_images[layer] = len(output_NCHW)

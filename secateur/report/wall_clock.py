@@ -119,10 +119,11 @@ def savings(facts: Facts) -> TextTable:
     trials = [row.record for row in facts.rows]
     epoch_s = [e.duration_s for r in facts.records if r.compressed for e in r.compressed.epochs if e.epoch >= 0]
     typical_s = statistics.median(epoch_s) if epoch_s else 0.0
-    epochs = facts.study.training.epochs
+    planned = facts.study.training.epochs
     gated = [r for r in trials if r.state == "gated"]
     stopped = [r for r in trials if r.state == "stopped"]
-    num_spared = sum(max(epochs - _num_epochs(r), 0) for r in stopped)
+    num_gated = sum(_num_planned(r, planned) for r in gated)
+    num_spared = sum(max(_num_planned(r, planned) - _num_epochs(r), 0) for r in stopped)
     reused = [r for r in trials if r.is_reused and r.compressed]
     reused_s = math.fsum(
         math.fsum(r.compressed.seconds.values()) - r.seconds.get("compress", 0.0) for r in reused if r.compressed
@@ -130,7 +131,7 @@ def savings(facts: Facts) -> TextTable:
     measured = [r for r in trials if r.latency and r.latency.is_reused]
     measure_s = [r.seconds.get("measure", 0.0) for r in trials if r.latency and not r.latency.is_reused]
     rows = [
-        ("gated, never trained", len(gated), epochs * len(gated), epochs * len(gated) * typical_s),
+        ("gated, never trained", len(gated), num_gated, num_gated * typical_s),
         ("training stopped early", len(stopped), num_spared, num_spared * typical_s),
         ("network known from an equal candidate", len(reused), 0, reused_s),
         (
@@ -145,6 +146,10 @@ def savings(facts: Facts) -> TextTable:
         for what, num, num_epochs, seconds in rows
         if num
     ]
+
+
+def _num_planned(record: TrialRecord, planned: int) -> int:
+    return int(record.parameters.get("training.epochs", planned))  # the study's own number, unless it was searched
 
 
 def _num_epochs(record: TrialRecord) -> int:

@@ -71,7 +71,7 @@ def ask_for_insight(
             timeout=time_limit_s,
             check=True,
         )
-        return Insight.model_validate_json(answer.stdout)
+        return Insight.model_validate_json(answer.stdout).model_copy(update={"num_modelled": len(usable)})
     except subprocess.TimeoutExpired:
         return NoInsight(reason=f"Ax had no answer within {time_limit_s:.0f} s.")
     except subprocess.CalledProcessError as exc:
@@ -89,7 +89,7 @@ def modelled(results: StudyResults) -> list[TrialRecord]:
 
 def is_current(insight: Insight, results: StudyResults) -> bool:
     """Tell whether a new answer would be the same."""
-    return insight.num_trials == min(len(modelled(results)), MAX_TRIALS)
+    return insight.num_modelled == len(modelled(results))
 
 
 def _evenly(records: list[TrialRecord]) -> list[TrialRecord]:

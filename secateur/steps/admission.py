@@ -8,7 +8,7 @@ from secateur.admissibility import schedule_of
 from secateur.config import Study
 from secateur.findings import Premise
 from secateur.identity import reshaping_later
-from secateur.parameters import training_with
+from secateur.parameters import most_epochs, training_with
 from secateur.prospects import DEFAULT_SHIFT, Prospects
 from secateur.results import TrialRecord
 from secateur.steps.record import now
@@ -20,9 +20,10 @@ def is_gated(study: Study, premise: Premise | None) -> bool:
 
     A premise that was tested decides, unless the study does without a gate.
     """
-    if study.training.epochs == 0 or study.gate is False:
+    num_epochs = most_epochs(study)
+    if num_epochs == 0 or study.gate is False:
         return False
-    if reshaping_later(schedule_of(study), study.training.epochs):
+    if reshaping_later(schedule_of(study), num_epochs):
         return False
     return bool(study.gate) if premise is None else premise.holds
 

@@ -18,7 +18,8 @@ from secateur.datasets import Splits
 from secateur.errors import ExportError, JobError, ScheduleError, StudyError, ThinningError
 from secateur.identity import acting_later
 from secateur.methods.learning_rates import PLATEAU
-from secateur.results import BASELINES, OFF_THE_SHELF, UNPRUNED, Failure, TrialRecord
+from secateur.parameters import most_epochs
+from secateur.results import BASELINES, OFF_THE_SHELF, UNPRUNED, Failure, State, TrialRecord
 from secateur.retraining import Pruned
 from secateur.schedule import Schedule
 from secateur.steps.compress import compress, unpruned_checkpoint
@@ -39,6 +40,7 @@ from secateur.training.jobs import (
     read_outcome,
     read_tensors,
     write_job,
+    writing,
 )
 
 Fate = Literal["prepared", "known", "failed", "taken back", "diverged", "missing"]
@@ -79,7 +81,7 @@ def bundle(files: StudyFiles, study: Study, out_dir: Path, num_trials: int | Non
         renew()
         records = _next_records(files, study, study.budget.parallel if num_trials is None else num_trials)
         unpruned, images, moved = unpruned_checkpoint(files), None, []
-        with progress.track("prepare candidates", total=len(records)) as bar, _writing(out_dir):
+        with progress.track("prepare candidates", total=len(records)) as bar, writing(out_dir):
             for record in records:
                 of_trial = workshop.for_trial(record.parameters, record.seed)
                 pruned = _pruned(of_trial, unpruned, record)
@@ -111,16 +113,15 @@ def take_back(files: StudyFiles, study: Study, results_dir: Path) -> list[Moved]
     with _held(files, f"taking results from {results_dir}") as renew:
         workshop = Workshop(study=study, store=files.store, gate=OperationGate(study.device))
         unpruned = unpruned_checkpoint(files)
-        records = _unfinished(files)
+        records = _in_state(files, "proposed", "compressed")
         moved = []
         with progress.track("take results back", total=len(records)) as bar:
             for record in records:
-                of_trial = workshop.for_trial(record.parameters, record.seed)
-                pruned = _pruned(of_trial, unpruned, record)
-                back = (
-                    _take_back(of_trial, files, pruned, record, results_dir) if isinstance(pruned, Pruned) else pruned
-                )
-                moved.append(back)
+                if record.state == "proposed":
+                    of_trial = workshop.for_trial(record.parameters, record.seed)
+                    moved.append(_take_back(of_trial, files, unpruned, record, results_dir))
+                else:
+                    moved.append(Moved(label=record.label, fate="known"))
                 renew()
                 bar.advance()
     return moved
@@ -138,7 +139,10 @@ def _pruned(workshop: Workshop, unpruned: str, record: TrialRecord) -> Pruned | 
     return pruned
 
 
-def _take_back(workshop: Workshop, files: StudyFiles, pruned: Pruned, record: TrialRecord, results_dir: Path) -> Moved:
+def _take_back(workshop: Workshop, files: StudyFiles, unpruned: str, record: TrialRecord, results_dir: Path) -> Moved:
+    pruned = _pruned(workshop, unpruned, record)
+    if isinstance(pruned, Moved):
+        return pruned
     outcome = read_outcome(results_dir, _digest_in(pruned.identity))
     if outcome is None:
         return Moved(label=record.label, fate="missing")
@@ -147,6 +151,7 @@ def _take_back(workshop: Workshop, files: StudyFiles, pruned: Pruned, record: Tr
         files.write_record(record.model_copy(update={"state": "failed", "failure": failure, "finished_at": now()}))
         return Moved(label=record.label, fate="diverged", note=outcome.message)
     workshop.complete(pruned, lambda: _trained_elsewhere(workshop, pruned, outcome, results_dir))
+    compress(workshop, files, record.label, torch.get_num_threads())  # the record names it now: it is nobody's garbage
     return Moved(label=record.label, fate="taken back", note=f"trained on {outcome.device} in {outcome.precision}")
 
 
@@ -167,7 +172,7 @@ def _trained_elsewhere(workshop: Workshop, pruned: Pruned, result: Result, resul
 
 def _check_portable(schedule: Schedule, study: Study) -> None:
     """Refuse what an offline host, which has no schedule, cannot do."""
-    if study.training.epochs == 0:
+    if most_epochs(study) == 0:
         raise StudyError(
             f"study {study.name!r}: nothing is retrained (training.epochs is 0), so nothing can go elsewhere."
         )
@@ -176,7 +181,7 @@ def _check_portable(schedule: Schedule, study: Study) -> None:
         f"{policy.place}: {policy.entry.kind} {policy.entry.name!r} ({policy.entry.class_name}) acts while a network is"
         " retrained, which an offline host cannot do. Take the policy out, or sweep where the network is retrained"
         " ('secateur sweep', or a worker: 'secateur up')."
-        for policy in [*acting_later(schedule, study.training.epochs), *plateaus]
+        for policy in [*acting_later(schedule, most_epochs(study)), *plateaus]
     ]
     if problems:
         raise ScheduleError(*problems)
@@ -196,11 +201,11 @@ def _make_unpruned(workshop: Workshop, files: StudyFiles) -> None:
     compress(workshop, files, UNPRUNED, torch.get_num_threads())
 
 
-def _unfinished(files: StudyFiles) -> list[TrialRecord]:
-    """Return the records of what is still to be retrained."""
+def _in_state(files: StudyFiles, *states: State) -> list[TrialRecord]:
+    """Return the records of candidates in one of some states: the schedule's own setting first."""
     results = files.results()
     records = [results.baselines.get(OFF_THE_SHELF), *results.trials]
-    return [record for record in records if record is not None and record.state == "proposed"]
+    return [record for record in records if record is not None and record.state in states]
 
 
 def _next_records(files: StudyFiles, study: Study, num_trials: int) -> list[TrialRecord]:
@@ -209,7 +214,7 @@ def _next_records(files: StudyFiles, study: Study, num_trials: int) -> list[Tria
     num_new = min(num_trials - num_open, study.budget.trials - len(results.trials))
     if num_new > 0:
         propose(files, study, results, num_new)
-    records = _unfinished(files)
+    records = _in_state(files, "proposed")
     num_baselines = sum(record.label == OFF_THE_SHELF for record in records)
     return records[: num_baselines + num_trials]
 
@@ -254,20 +259,8 @@ def _keep_images(out_dir: Path, splits: Splits) -> str:
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        raise JobError(f"{folder}: cannot be written: {exc.strerror}. Choose another folder.") from exc
-
-
-@contextmanager
 def _held(files: StudyFiles, activity: str) -> Iterator[Callable[[], None]]:
-    """Keep sweeps of the study away; the function that is given says, now and then, that this is still alive."""
-    lease = StudyLease(files.store, files.name)
-    lease.acquire()
-    try:
+    """Keep sweeps of the study away; the function that is given raises if that is over."""
+    with StudyLease(files.store, files.name).held() as lease:
         lease.renew(activity)
         yield lease.renew
-    finally:
-        lease.release()

@@ -22,15 +22,11 @@ def collect(store: Store, *, is_real: bool) -> Garbage:
         StudyBusyError: Somebody runs a study, or cleans the store already.
         StoreError: A document cannot be read: nothing was freed then.
     """
-    lease = CollectorLease(store)
-    lease.acquire()
-    try:
+    with CollectorLease(store).held() as lease:
         garbage = find_garbage(store, lambda: _used_latencies(store))
         if is_real:
             free(store, garbage, lease.renew)
         return garbage
-    finally:
-        lease.release()
 
 
 def _used_latencies(store: Store) -> set[str]:

@@ -229,6 +229,7 @@ def promote(files: StudyFiles, contest: Contest) -> Alias:
         unpruned=results.baselines[UNPRUNED],
         test=test,
         unpruned_test=unpruned_test,
+        replaced=None if alias is None else alias.current,
     )
     history = (*(alias.history if alias is not None else ()), promotion)
     alias = Alias(history=history, current=len(history) - 1)
@@ -237,15 +238,15 @@ def promote(files: StudyFiles, contest: Contest) -> Alias:
 
 
 def roll_back(files: StudyFiles) -> Alias:
-    """Make the champion before the current one champion again.
+    """Make the champion that the current one replaced champion again.
 
     Raises:
         StudyError: There is none.
     """
     alias = files.read_champion()
-    if alias is None or alias.current == 0:
+    if alias is None or alias.champion.replaced is None:
         what = "was never a champion" if alias is None else "is no champion before this one"
         raise StudyError(f"study {files.name!r}: there {what}, so there is nothing to roll back to.")
-    alias = alias.model_copy(update={"current": alias.current - 1})
+    alias = alias.model_copy(update={"current": alias.champion.replaced})
     files.write_champion(alias)
     return alias

@@ -72,10 +72,14 @@ def _plan(files: StudyFiles, study: Study, trials: int | None, additional_trials
         )
     num_trials = trials or study.budget.trials
     if earlier is not None:
-        num_known = len(files.trials())
+        trials_so_far = files.trials()
+        num_known, num_planned = len(trials_so_far), earlier.budget.trials
         num_trials = max(num_trials, num_known)  # a study that has grown keeps what it has
         if additional_trials:
-            num_trials = earlier.budget.trials if num_known < earlier.budget.trials else num_known + additional_trials
+            # What a person queued meanwhile does not mean that a sweep was killed.
+            is_open = any(not trial.is_finished and trial.method != "manual" for trial in trials_so_far)
+            is_at_its_end = num_known >= num_planned and not is_open
+            num_trials = num_known + additional_trials if is_at_its_end else max(num_planned, num_known)
     return earlier, study.model_copy(update={"budget": study.budget.model_copy(update={"trials": num_trials})})
 
 

@@ -14,6 +14,7 @@ from secateur.candidate import Workshop
 from secateur.config import Study
 from secateur.errors import StudyError
 from secateur.findings import Premise, TrainedTwin
+from secateur.parameters import most_epochs
 from secateur.results import Compressed, DeviceFingerprint, Interval, LatencyReport, StudyResults, TrialRecord
 from secateur.steps.compress import unpruned_checkpoint
 from secateur.steps.gate import OperationGate
@@ -88,7 +89,7 @@ def equivalence(twins: Sequence[TrainedTwin], device: DeviceFingerprint, toleran
 
 def _trained(results: StudyResults, study: Study) -> list[TrialRecord]:
     """Return the trials whose networks were trained to the end, the first of each shape."""
-    if study.training.epochs == 0:
+    if most_epochs(study) == 0:
         raise StudyError(
             f"study {study.name!r}: nothing is trained (training.epochs is 0), so there is no before and after."
         )

@@ -9,7 +9,7 @@ from secateur.errors import InputError
 from secateur.store.collector import COLLECTED, Garbage, find_garbage, free
 from secateur.store.directory import DirectoryStore
 from secateur.store.json_documents import get_json, put_json
-from secateur.store.lease import CollectorLease, Lease, StudyLease, read_lease
+from secateur.store.lease import RENEWAL_S, CollectorLease, Lease, StudyLease, read_lease
 from secateur.store.objects import get_object, put_object
 from secateur.store.protocol import Entry, Store
 from secateur.store.s3 import S3Store
@@ -17,6 +17,7 @@ from secateur.store.study_files import Control, StudyFiles, list_studies
 
 __all__ = [
     "COLLECTED",
+    "RENEWAL_S",
     "CollectorLease",
     "Control",
     "Entry",

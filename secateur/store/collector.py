@@ -10,6 +10,7 @@ the objects that they name: killed at any moment, this leaves no document that n
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Collection
@@ -17,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from secateur.errors import NotFoundError
+from secateur.store.lease import RENEWAL_S
 from secateur.store.protocol import Entry, Store
 
 _OBJECTS, _NETWORKS, _LATENCIES = "objects/", "cache/compressed/", "cache/latency/"
@@ -26,7 +28,6 @@ COLLECTED = (_LATENCIES, _NETWORKS, _OBJECTS)
 _NAMED = re.compile(rb"objects/[0-9a-f]{64}")
 _DOCUMENTS = (".json", ".yaml")
 _NUM_READERS = 8
-_RENEWAL_S = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,13 +76,14 @@ def free(store: Store, garbage: Garbage, renew: Callable[[], None]) -> tuple[Ent
     Args:
         store: As it was given to `find_garbage`, under the same lease.
         garbage: What that found.
-        renew: Called every 20 s: says that this is still alive.
+        renew: Called before anything is deleted and every 20 s: raises if the store is no longer this process's.
     """
-    deleted, renewed_at = [], time.monotonic()
+    deleted = []
     for prefix in COLLECTED:
         unchanged = set(store.entries(prefix)).intersection(garbage.freed)
+        renewed_at = -math.inf  # listing may have taken long
         for entry in sorted(unchanged):
-            if time.monotonic() - renewed_at > _RENEWAL_S:
+            if time.monotonic() - renewed_at > RENEWAL_S:
                 renew()
                 renewed_at = time.monotonic()
             store.delete(entry.key)

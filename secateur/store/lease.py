@@ -13,11 +13,15 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Self
 
 import psutil
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
@@ -26,6 +30,7 @@ from secateur.errors import NotFoundError, StoreError, StudyBusyError
 from secateur.store.protocol import Store
 from secateur.store.study_files import lease_key
 
+RENEWAL_S = 20.0
 _VALIDITY = timedelta(seconds=60)
 _SETTLE_S = 0.5
 _START_TOLERANCE_S = 2.0
@@ -136,6 +141,28 @@ class _Claim(ABC):
             update={"expires_at": datetime.now(UTC) + _VALIDITY, "activity": activity or self._lease.activity}
         )
         self._store.put(self._key, self._data())
+
+    @contextmanager
+    def held(self) -> Iterator[Self]:
+        """Acquire; renew in a thread, whatever the caller is busy with; release.
+
+        Who goes on to change what the lease protects is to `renew` first, which tells whether it is still held.
+        """
+        self.acquire()
+        is_over = threading.Event()
+        keeper = threading.Thread(target=self._keep_until, args=(is_over,), daemon=True)
+        keeper.start()
+        try:
+            yield self
+        finally:
+            is_over.set()
+            keeper.join()
+            self.release()
+
+    def _keep_until(self, is_over: threading.Event) -> None:
+        while not is_over.wait(RENEWAL_S):
+            with suppress(StoreError, StudyBusyError):  # the next try comes in time; the caller's own tells the other
+                self.renew()
 
     def release(self) -> None:
         """Give the lease back, if it is still ours."""

@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from secateur import progress
-from secateur.errors import TrainingError
+from secateur.errors import MachineError
 
 _KEY = "secateur"
 _TENSOR = "tensor"
@@ -56,7 +56,7 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
     """Return what `write_checkpoint` was given, tensors on the CPU; None if there is no file.
 
     Raises:
-        TrainingError: The file is not such a state.
+        MachineError: The file is not such a state.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -66,7 +66,7 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as exc:
-        raise TrainingError(
+        raise MachineError(
             f"The checkpoint {path} cannot be read: {exc}. Remove it, and training begins anew."
         ) from exc
     return state

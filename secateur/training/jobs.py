@@ -19,7 +19,8 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -109,7 +110,7 @@ def write_job(folder: Path, job: Job) -> None:
 
 
 def read_jobs(folder: Path) -> list[Job]:
-    """Return all jobs of JOBS_DIR, in the order of their studies and trials, and check that their files are there.
+    """Return all jobs of JOBS_DIR, in the order of their studies and trials, and check that their files are whole.
 
     Raises:
         JobError: With all problems.
@@ -121,13 +122,15 @@ def read_jobs(folder: Path) -> list[Job]:
         )
     jobs: list[Job] = []
     problems: list[str] = []
+    checked: set[str] = set()
     for path in paths:
         try:
             job = read_json(Job, path)
             _check_identity(job.identity, path.stem, path)
             for digest in (job.network, job.images, job.masks, job.teacher):
-                if digest is not None:
-                    path_of(folder, digest)
+                if digest is not None and digest not in checked:
+                    check_content(path_of(folder, digest), digest)
+                    checked.add(digest)
         except JobError as exc:
             problems += exc.problems
         else:
@@ -237,6 +240,21 @@ def sha256_of(path: Path) -> str:
     """Return a file's sha256, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Say it in words if a file of a folder cannot be written: the disk is full, say.
+
+    Raises:
+        JobError: In the place of whatever was raised.
+    """
+    try:
+        yield
+    except OSError as exc:
+        raise JobError(f"{folder}: cannot be written: {exc.strerror}. Make room, or choose another folder.") from exc
+    except SafetensorError as exc:  # what safetensors makes of an OSError
+        raise JobError(f"{folder}: cannot be written: {exc}. Make room, or choose another folder.") from exc
 
 
 def write_json(path: Path, document: Any) -> None:

@@ -16,7 +16,7 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from secateur import progress
-from secateur.errors import InputError, TrainingError
+from secateur.errors import InputError, MachineError, TrainingError
 from secateur.training import processes
 from secateur.training.batches import Batches, Images, Minibatch, Normalization
 from secateur.training.callbacks import Callbacks
@@ -71,8 +71,8 @@ def train(
     Raises:
         InputError: There is a teacher but no `distillation_weight`, or the other way round; or the checkpoint belongs
             to another training; or the GPU that is asked for is not there.
-        TrainingError: The loss became NaN or infinite (names epoch and learning rate); the memory does not suffice for
-            one image; the checkpoint cannot be read, or not by all processes.
+        TrainingError: The loss became NaN or infinite (names epoch and learning rate).
+        MachineError: The memory does not suffice for one image; the checkpoint cannot be read, or not by all processes.
     """
     check_device(settings.device)
     if (teacher is None) != (settings.distillation_weight == 0):
@@ -135,8 +135,8 @@ class _Trainer:
         self.callbacks.on_training_begin(self.optimizer)
         if self.checkpoint is not None and (state := read_checkpoint(self.checkpoint)) is not None:
             self._load_state_dict(state, self.checkpoint)
-        if processes.first_says(bool(self.epochs)) != bool(self.epochs):
-            raise TrainingError(
+        if not processes.all_say_the_same(len(self.epochs)):
+            raise MachineError(
                 f"Of the processes that train together, some see the checkpoint {self.checkpoint} and some do not. Put"
                 " it into a folder that all their hosts share."
             )
@@ -251,7 +251,7 @@ class _Trainer:
     def _divide(self, num_images: int, problem: str) -> None:
         size = math.ceil(num_images / self.settings.accumulation)
         if size == 1:
-            raise TrainingError(f"The memory does not suffice to train on one image: {problem}")
+            raise MachineError(f"The memory does not suffice to train on one image: {problem}")
         if self.settings.device == "cuda":
             torch.cuda.empty_cache()
         self.settings = replace(self.settings, accumulation=2 * self.settings.accumulation)

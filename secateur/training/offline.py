@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from secateur import progress
-from secateur.errors import JobError, TrainingError
+from secateur.errors import JobError, MachineError, TrainingError
 from secateur.models.network_file import rebuild
 from secateur.training import processes
 from secateur.training.batches import ImagesInMemory
@@ -34,6 +34,7 @@ from secateur.training.jobs import (
     read_tensors,
     sha256_of,
     write_json,
+    writing,
 )
 from secateur.training.loop import train
 from secateur.training.outcomes import Evaluation, TrainingResult
@@ -70,18 +71,27 @@ def train_jobs(jobs_dir: Path, out_dir: Path) -> Tally:
         out_dir: What goes back home.
 
     Raises:
-        JobError: A job is damaged, or a file of it. Nothing is trained then.
+        JobError: A job is damaged, or a file of it; or OUT_DIR cannot be written. In the first case nothing is trained.
         ModelError: Its network is unknown here.
+        MachineError: What some candidates could not be trained for; the others are. A candidate's own divergence is
+            its outcome.
     """
     jobs = read_jobs(jobs_dir)
-    num_elsewhere = 0
+    num_elsewhere, problems = 0, []
     with progress.track(f"train {len(jobs)} candidates", total=len(jobs)) as bar:
         for job in jobs:
             with _claimed(folder_of(out_dir, job.identity)) as is_ours:
                 num_elsewhere += not is_ours
                 if is_ours and processes.first_says(read_outcome(out_dir, job.identity) is None):
-                    _train(job, jobs_dir, folder_of(out_dir, job.identity))
+                    try:
+                        _train(job, jobs_dir, folder_of(out_dir, job.identity))
+                    except MachineError as exc:
+                        if processes.num_processes() > 1:  # the others wait for this one
+                            raise
+                        problems.append(f"{job.name}: {exc}")
             bar.advance()
+    if problems:
+        raise MachineError("\n".join(problems))
     outcomes = [read_outcome(out_dir, job.identity) for job in jobs]
     return Tally(
         num_jobs=len(jobs),
@@ -112,12 +122,13 @@ def _train(job: Job, jobs_dir: Path, out: Path) -> None:
     except TrainingError as exc:
         progress.message(f"{job.name}: {exc}")
         if processes.is_first():
-            write_json(out / "failure.json", Diverged(identity=job.identity, message=str(exc)))
+            with writing(out):
+                write_json(out / "failure.json", Diverged(identity=job.identity, message=str(exc)))
     else:
         if processes.is_first():
-            _keep(job, module, trained, settings, out)
-    if processes.is_first():
-        checkpoint.unlink(missing_ok=True)
+            with writing(out):
+                _keep(job, module, trained, settings, out)
+            checkpoint.unlink(missing_ok=True)  # that of one that diverged stays: it has its last good epoch
 
 
 def _network(jobs_dir: Path, digest: str) -> nn.Module:
@@ -193,8 +204,9 @@ def _claimed(folder: Path) -> Iterator[bool]:
     if not processes.is_first():
         yield processes.first_says(False)
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -123,6 +123,15 @@ def first_says(is_so: bool) -> bool:
     return bool(said)
 
 
+def all_say_the_same(number: int) -> bool:
+    """Tell all processes whether each of them has the same number."""
+    if num_processes() == 1:
+        return True
+    least_and_most_2 = torch.tensor([-number, number])
+    dist.all_reduce(least_and_most_2, op=dist.ReduceOp.MAX)
+    return int(least_and_most_2.sum()) == 0
+
+
 def take_from_first(tensors: Iterable[Tensor]) -> None:
     """Replace tensors by the first process's."""
     if num_processes() == 1:

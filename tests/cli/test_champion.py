@@ -79,7 +79,8 @@ def test_a_contest_and_its_verdicts(secateur: Secateur, files: StudyFiles) -> No
 
 
 def test_rolled_back(secateur: Secateur, files: StudyFiles) -> None:
-    files.write_champion(Alias(history=(make_promotion("1-1"), make_promotion("8-2")), current=1))
+    second = make_promotion("8-2").model_copy(update={"replaced": 0})
+    files.write_champion(Alias(history=(make_promotion("1-1"), second), current=1))
     assert "Champion: network 8-2, " in secateur("champion", NAME, *STORE).out
     typed = secateur("champion", NAME, "--rollback", *STORE)
     assert "Champion: network 1-1, " in typed.out

@@ -336,6 +336,20 @@ def test_a_regularizers_threshold_leaves_a_pruners_mask() -> None:
     assert int(zeros.sum()) > 4 * zeros.shape[1]  # and what the regularizer made small
 
 
+def test_only_training_images_choose_filters() -> None:
+    mean = pruner([f"{FIRST}.weight"], **{"class": "ActivationMeanRankedFilterPruner"})
+    model, engine = make_engine(schedule_of((mean, [1]), (THINNER, [1])))
+    images_NCHW = torch.rand(4, 3, SIZE, SIZE)
+    model(images_NCHW)  # evaluated, or recalibrated, before
+    engine.on_training_begin(torch.optim.SGD(model.parameters(), lr=0.1))
+    engine.on_epoch_begin(0)
+    model(images_NCHW)
+    engine.on_minibatch_end(0, 0, 1)
+    model(images_NCHW)  # the epoch's evaluation
+    assert engine._observer is not None
+    assert set(engine._observer.state_dict()["num_images"].values()) == {4}
+
+
 def test_activations_are_watched_while_training_and_no_longer() -> None:
     mean = pruner([f"{FIRST}.weight"], **{"class": "ActivationMeanRankedFilterPruner"})
     model, engine = make_engine(schedule_of((mean, [1]), (THINNER, [1])))

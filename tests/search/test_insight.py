@@ -65,9 +65,17 @@ def test_failures_become_a_reason(monkeypatch: pytest.MonkeyPatch, code: str, wo
 
 
 def test_an_answer_is_current_until_there_are_more_trials() -> None:
-    insight = Insight(num_trials=len(modelled(RESULTS)), importance={}, slices=(), contours=())
+    num = len(modelled(RESULTS))
+    insight = Insight(num_trials=num, num_modelled=num, importance={}, slices=(), contours=())
     assert is_current(insight, RESULTS)
     assert not is_current(insight, make_results(num_trials=60))
+
+
+def test_a_sample_of_many_is_not_current_when_there_are_more() -> None:
+    many, more = make_results(num_trials=400), make_results(num_trials=500)
+    insight = Insight(num_trials=MAX_TRIALS, num_modelled=len(modelled(many)), importance={}, slices=(), contours=())
+    assert is_current(insight, many)
+    assert not is_current(insight, more)
 
 
 def test_very_many_trials_are_thinned_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from secateur.errors import JobError, ScheduleError, StudyBusyError, StudyError
 from secateur.results import OFF_THE_SHELF, UNPRUNED, Compressed
 from secateur.steps import bundle as module
 from secateur.steps.bundle import bundle, take_back
+from secateur.steps.collect import collect
 from secateur.steps.compress import compress, unpruned_checkpoint
 from secateur.store import StudyFiles, StudyLease
 from secateur.training.jobs import read_jobs
@@ -67,6 +68,7 @@ def test_what_comes_back_is_what_would_have_been_made_here(study: Study, files: 
         "0": "taken back",
         "1": "taken back",
     }
+    assert not collect(files.store, is_real=False).freed  # it has names
 
     workshop, at_home = Workshop(study=study, store=files.store), Workshop(study=study, store=MemoryStore())
     unpruned, _ = at_home.make_unpruned()

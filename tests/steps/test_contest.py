@@ -224,6 +224,9 @@ def test_promote_again_and_roll_back(files: StudyFiles) -> None:
     assert roll_back(files).champion == first.champion
     again = promote(files, files.contests()[-1])
     assert (len(again.history), again.current) == (3, 2)
+    assert roll_back(files).champion == first.champion  # not the one that was rolled back before
+    with pytest.raises(StudyError, match="there is no champion before this one"):
+        roll_back(files)
 
 
 def test_a_champion_outlives_its_study(files: StudyFiles) -> None:

@@ -231,6 +231,15 @@ def test_without_training_there_is_no_gate() -> None:
     assert not is_gated(make_study(training={"epochs": 0}), None)
 
 
+def test_epochs_that_are_searched_count() -> None:
+    parameters = {"pruner_0.desired_sparsity": {"min": 0.0, "max": 0.9}, "training.epochs": {"min": 1, "max": 3}}
+    searched = {"training": {"epochs": 0}, "search": {**STUDY["search"], "parameters": parameters}}
+    assert is_gated(make_study(**searched), None)
+    schedule = copy.deepcopy(SCHEDULE)
+    schedule["policies"].insert(3, {"extension": {"instance_name": "thinner"}, "epochs": [1]})
+    assert not is_gated(make_study(schedule=schedule, **searched), None)
+
+
 def test_the_largest_change_seen_is_what_a_gate_allows_for() -> None:
     assert shift_of(premise(1.002, 0.97, 1.01)) == pytest.approx(0.03)
     assert shift_of(None) == 0.05

@@ -54,7 +54,8 @@ def test_the_model_is_asked_around_the_best_trial_and_again_only_of_more_trials(
 
     def ask(results: StudyResults, center: Mapping[str, Any]) -> Insight:
         asked.append(center)
-        return Insight(num_trials=len(modelled(results)), importance={}, slices=(), contours=())
+        num = len(modelled(results))
+        return Insight(num_trials=num, num_modelled=num, importance={}, slices=(), contours=())
 
     monkeypatch.setattr(report, "ask_for_insight", ask)
     first = report.insight_of(files, RESULTS)

@@ -87,7 +87,7 @@ def test_a_budget_may_change_and_nothing_else(study: Study) -> None:
     other = study.model_copy(update={"training": study.training.model_copy(update={"lr": 0.5})})
     with pytest.raises(
         StudyError,
-        match=r"study 'tiny' in memory was begun with other settings: training.lr was 0.1, is 0.5. Give .* --fresh",
+        match=r"study 'tiny' in memory was begun with other settings: training.lr was 0.02, is 0.5. Give .* --fresh",
     ):
         open_study(files, other)
     assert open_study(files, other, fresh=True).training.lr == 0.5
@@ -114,10 +114,13 @@ def test_starting_over_forgets_the_trials(study: Study) -> None:
 def test_additional_trials_do_not_add_up_before_they_were_made(study: Study) -> None:
     files = begin(MemoryStore(), study)
     assert open_study(files, study, additional_trials=2).budget.trials == 3  # the study's own, not made yet
-    for index in range(3):
-        write(files, str(index))
-    assert open_study(files, study, additional_trials=2).budget.trials == 5
-    assert open_study(files, study, additional_trials=2).budget.trials == 5  # again, after a kill
+    records = [write(files, str(index)) for index in range(3)]
+    assert open_study(files, study, additional_trials=2).budget.trials == 3  # proposed, not finished
+    for record in records:
+        files.write_record(record.model_copy(update={"state": "completed"}))
+    files.write_record(write(files, "3").model_copy(update={"method": "manual"}))  # queued by a person
+    assert open_study(files, study, additional_trials=2).budget.trials == 6
+    assert open_study(files, study, additional_trials=2).budget.trials == 6  # again, after a kill
 
 
 def test_a_wrong_study_is_not_written_down(study: Study) -> None:

@@ -102,12 +102,23 @@ def test_a_document_that_cannot_be_read_frees_nothing() -> None:
         find(FailingStore(inner, method="get", at=2, error=StoreError("away")))
 
 
-def test_the_lease_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_before_anything_is_deleted_the_lease_is_renewed() -> None:
     store, renewed = MemoryStore(), []
     fill(store)
-    monkeypatch.setattr("secateur.store.collector._RENEWAL_S", -1.0)
     free(store, find(store), lambda: renewed.append(1))
-    assert len(renewed) == 3
+    assert len(renewed) == 3  # before the first of each kind
+
+
+def test_who_lost_the_lease_deletes_nothing() -> None:
+    def renew() -> None:
+        raise StudyBusyError("a sweep has begun")
+
+    store = MemoryStore()
+    fill(store)
+    keys = store.list("")
+    with pytest.raises(StudyBusyError):
+        free(store, find(store), renew)
+    assert store.list("") == keys
 
 
 # --- who excludes whom

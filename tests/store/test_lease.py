@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -74,6 +75,19 @@ def test_held_renewed_released(store: Store) -> None:
     assert second.expires_at > first.expires_at
     lease.release()
     lease.release()
+    assert store.list("") == []
+
+
+def test_who_holds_it_renews_it_whatever_else_is_done(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secateur.store.lease.RENEWAL_S", 0.01)
+    with StudyLease(store, "demo").held():
+        first = read_lease(store, "demo")
+        assert first is not None
+        deadline = time.monotonic() + 10.0
+        while (now := read_lease(store, "demo")) is not None and now.expires_at == first.expires_at:
+            assert time.monotonic() < deadline
+        assert now is not None
+        assert now.holder == first.holder
     assert store.list("") == []
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from secateur import progress
-from secateur.errors import InputError, TrainingError
+from secateur.errors import InputError, MachineError, TrainingError
 from secateur.training import Evaluation, NoCallbacks, TrainingResult, TrainingSettings, train
 from secateur.training.checkpoint import read_checkpoint, write_checkpoint
 from tests.training import killed
@@ -110,7 +110,7 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "c"
     path.write_bytes(content)
-    with pytest.raises(TrainingError, match=r"c cannot be read: .* Remove it, and training begins anew"):
+    with pytest.raises(MachineError, match=r"c cannot be read: .* Remove it, and training begins anew"):
         run(path)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from secateur.errors import TrainingError
+from secateur.errors import MachineError
 from secateur.training import NoCallbacks, TrainingResult, TrainingSettings, train
 from secateur.training.memory import freed_memory_kept
 from tests.training.networks import Unchanged, some_images
@@ -82,7 +82,7 @@ def test_training_goes_on_with_smaller_parts(error: RuntimeError) -> None:
 
 
 def test_when_one_image_is_too_much_training_ends() -> None:
-    with messages(), pytest.raises(TrainingError, match="does not suffice to train on one image: CUDA out of memory"):
+    with messages(), pytest.raises(MachineError, match="does not suffice to train on one image: CUDA out of memory"):
         run(Hungry(limit=0, error=out_of_cuda_memory()))
 
 

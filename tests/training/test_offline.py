@@ -17,13 +17,13 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from secateur.errors import JobError
+from secateur.errors import JobError, MachineError
 from secateur.models import create_model
 from secateur.models.network_file import save_network, unpruned
 from secateur.progress import Bar, Display, show_on
 from secateur.training import NoCallbacks, TrainingSettings, fastest_precision, offline, train
 from secateur.training.__main__ import main
-from secateur.training.jobs import Diverged, Job, Result, Scaling, keep, read_outcome, read_tensors, write_job
+from secateur.training.jobs import Diverged, Job, Result, Scaling, keep, read_outcome, read_tensors, write_job, writing
 from secateur.training.offline import train_jobs
 from tests.flows.tiny import images
 from tests.runs import ROOT
@@ -216,12 +216,39 @@ def test_a_damaged_job_is_refused(jobs: Path, tmp_path: Path, changes: dict[str,
     assert not (tmp_path / "out").exists()
 
 
+def test_what_the_machine_could_not_do_is_tried_again(tmp_path: Path) -> None:
+    folder, out, other = tmp_path / "jobs_dir", tmp_path / "out", "f" * 64
+    add_job(folder)
+    add_job(folder, identity=other, trial="1")
+    damaged = out / IDENTITY / "checkpoint.safetensors"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"half of it")
+    with pytest.raises(MachineError, match=r"trial 0: The checkpoint .* cannot be read"):
+        train_jobs(folder, out)
+    assert isinstance(read_outcome(out, other), Result)  # the others are trained
+    assert read_outcome(out, IDENTITY) is None
+    damaged.unlink()
+    assert train_jobs(folder, out).num_trained == 2
+
+
+def test_a_folder_that_cannot_be_written_is_said_in_words(jobs: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(JobError, match=r"cannot be written: .*\. Make room, or choose another folder"):
+        train_jobs(jobs, tmp_path / "out")
+
+
+def test_safetensors_errors_are_said_in_words(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="cannot be written"), writing(tmp_path):
+        safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "absent" / "a.safetensors")
+
+
 def test_a_truncated_network_is_refused(jobs: Path, tmp_path: Path) -> None:
     job = json.loads((jobs / "jobs" / f"{IDENTITY}.json").read_text())
     path = jobs / "objects" / job["network"]
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(JobError, match="is damaged: its sha256 is"):
         train_jobs(jobs, tmp_path / "out")
+    assert not (tmp_path / "out").exists()  # before anything is trained
 
 
 def test_a_folder_without_jobs_is_refused(tmp_path: Path) -> None:

@@ -41,8 +41,13 @@ def _importance(facts: Facts, insight: Insight) -> Figure:
         reading="Sobol indices of Ax's model: what part of a metric's variance over the search space a parameter"
         " explains, alone and together with others.",
         panels=tuple(panels),
-        note=f"The model is fitted to {insight.num_trials:,} trials.",
+        note=f"The model is fitted to {_sample(insight)} trials.",
     )
+
+
+def _sample(insight: Insight) -> str:
+    is_whole = insight.num_trials == insight.num_modelled
+    return f"{insight.num_trials:,}" if is_whole else f"{insight.num_trials:,} of {insight.num_modelled:,}"
 
 
 def _slices(facts: Facts, insight: Insight) -> Figure:
