@@ -38,7 +38,8 @@ def bare_loop(files: StudyFiles, num_trials: int) -> None:
     while len(results.trials) < num_trials:
         count = min(study.budget.parallel, num_trials - len(results.trials))
         labels = [record.label for record in propose(files, study, results, count)]
-        num_at_once, num_threads = share_cores(len(labels), os.cpu_count() or 1, has_gpu=workshop.device == "cuda")
+        takes_turns = workshop.device == "cuda" or workshop.draws
+        num_at_once, num_threads = share_cores(len(labels), os.cpu_count() or 1, takes_turns=takes_turns)
         with ThreadPoolExecutor(num_at_once) as threads:
             list(threads.map(lambda label, n=num_threads: compress(workshop, files, label, n), labels))
         measure(files, study.device, labels, seed=study.search.seed)

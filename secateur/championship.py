@@ -118,6 +118,16 @@ class Alias(Record):
         """The promotion that holds."""
         return self.history[self.current]
 
+    @property
+    def replaced(self) -> frozenset[int]:
+        """Indices of the promotions that it can be rolled back to, one after the other."""
+        before = self.champion.replaced
+        return (
+            frozenset()
+            if before is None
+            else frozenset({before}) | Alias(history=self.history, current=before).replaced
+        )
+
 
 class Night(Record):
     """One host's measurement of a study's networks, again."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 
 from prefect import task
 
 from secateur import progress
-from secateur.errors import StoreError, StoreUnavailableError, StudyBusyError, StudyCancelledError
-from secateur.store import RENEWAL_S, Control, StudyFiles, StudyLease
+from secateur.errors import StoreUnavailableError, StudyCancelledError
+from secateur.store import Control, StudyFiles, StudyLease
 from tasks.settings import RETRIED
 
 _POLL_S = 1.0
@@ -49,19 +49,12 @@ async def hold(files: StudyFiles, server_url: str | None) -> AsyncIterator[Study
     Raises:
         StudyBusyError: Another sweep does.
     """
-    lease = StudyLease(files.store, files.name, server_url=server_url)
-    await asyncio.to_thread(lease.acquire)
-    keeper = asyncio.create_task(_keep(lease))
-    try:
+    with ExitStack() as stack:
+        lease = StudyLease(files.store, files.name, server_url=server_url)
+        await asyncio.to_thread(stack.enter_context, lease.held())
         if await wanted(files) == "cancel":  # it was meant for a sweep that has ended: only a running one is cancelled
             files.write_control("run")
         yield lease
-    finally:
-        keeper.cancel()
-        with suppress(asyncio.CancelledError):
-            await keeper
-        with suppress(StoreError):  # it expires
-            lease.release()
 
 
 async def tell(lease: StudyLease, activity: str) -> None:
@@ -72,10 +65,3 @@ async def tell(lease: StudyLease, activity: str) -> None:
     """
     with suppress(StoreUnavailableError):  # not worth failing for
         await asyncio.to_thread(lease.renew, activity)
-
-
-async def _keep(lease: StudyLease) -> None:
-    while True:
-        await asyncio.sleep(RENEWAL_S)
-        with suppress(StoreError, StudyBusyError):  # the next try comes in time; `tell` says the other
-            await asyncio.to_thread(lease.renew)

@@ -70,7 +70,7 @@ async def _publish_importance(name: str, insight: Insight | NoInsight) -> None:
         rows = [
             {k: v if isinstance(v, str) else round(v, 3) for k, v in row.items()} for row in importance_rows(insight)
         ]
-        words = f"Importance of each parameter after {insight.num_trials} trials: Sobol indices of Ax's model"
+        words = f"Importance of each parameter after {insight.num_modelled} trials: Sobol indices of Ax's model"
         await acreate_table_artifact(rows, key=artifact_key(name, "importance"), description=words)
 
 

@@ -136,5 +136,5 @@ def _print_champion(study: str, contest: Contest | None, alias: Alias | None) ->
     )
     for number, promotion in enumerate(alias.history):
         if number != alias.current:
-            when = "Earlier" if number < alias.current else "Rolled back"
+            when = "Earlier" if number in alias.replaced else "Rolled back"
             say(f"{when}: network {promotion.record.label}, promoted {promotion.promoted_at}.")

@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Sequence
 
 from secateur.insight import Insight, NoInsight
+from secateur.parameters import most_epochs
 from secateur.report.chart import Figure, LeftOut, Panel, Plot
 from secateur.report.circumstances import (
     conditions,
@@ -179,13 +180,14 @@ def _parameters(facts: Facts) -> str:
 
 
 def _conditions(facts: Facts) -> str:
-    search, training = facts.study.search, facts.study.training
+    search, training, most = facts.study.search, facts.study.training, most_epochs(facts.study)
+    epochs = f"{most:,}" if most == training.epochs else f"up to {most:,}"
     found = devices(facts)
     items = {
         "objectives": ", ".join(f"{direction} {metric}" for metric, direction in facts.objectives.items()),
         "constraints": ", ".join(constraint_text(facts)) or "none",
         "search": f"{search.method}, seed {search.seed}",
-        "retraining": f"{training.epochs:,} epochs, lr {training.lr:g}, batches of {training.batch_size:,}",
+        "retraining": f"{epochs} epochs, lr {training.lr:g}, batches of {training.batch_size:,}",
         "test data": f"touched {num_test_accesses(facts):,} times",
         **{f"device {number}": f"{device_text(d)}, profile {d.profile}" for number, d in enumerate(found, start=1)},
         **conditions(facts),

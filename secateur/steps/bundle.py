@@ -142,6 +142,8 @@ def _pruned(workshop: Workshop, unpruned: str, record: TrialRecord) -> Pruned | 
 def _take_back(workshop: Workshop, files: StudyFiles, unpruned: str, record: TrialRecord, results_dir: Path) -> Moved:
     pruned = _pruned(workshop, unpruned, record)
     if isinstance(pruned, Moved):
+        if pruned.fate == "known":
+            compress(workshop, files, record.label, torch.get_num_threads())  # an earlier attempt did not come to it
         return pruned
     outcome = read_outcome(results_dir, _digest_in(pruned.identity))
     if outcome is None:

@@ -21,6 +21,7 @@ from secateur.config import Study, Training
 from secateur.datasets import Images
 from secateur.export import export_onnx
 from secateur.models import create_model, load_weights
+from secateur.parameters import most_epochs
 from secateur.results import LatencyReport
 from secateur.store import Store
 from secateur.training import NoCallbacks, evaluate, recalibrate_bn, train
@@ -86,7 +87,8 @@ def estimate(study: Study, store: Store) -> Estimate:
     recalibrate_s = _recalibration_seconds(workshop, module)
     recalibrate_s += evaluate_s if recalibrate_s else 0.0
     teacher = module if study.training.distillation else None
-    retrain_s = _training_seconds(workshop, module, study.training, teacher, evaluate_s)
+    longest = study.training.model_copy(update={"epochs": most_epochs(study)})
+    retrain_s = _training_seconds(workshop, module, longest, teacher, evaluate_s)
     trial_s = _PROPOSE_S + evaluate_s + recalibrate_s + retrain_s + export_s + measure_s
     train_s = (
         0.0 if study.weights is not None else _training_seconds(workshop, module, study.baseline, None, evaluate_s)

@@ -78,6 +78,7 @@ class _Claim(ABC):
     def __init__(self, store: Store, key: str, *, activity: str, server_url: str | None = None) -> None:
         self._store = store
         self._key = key
+        self._is_lost = False
         now = datetime.now(UTC)
         self._lease = Lease(
             holder=uuid.uuid4().hex,
@@ -105,8 +106,12 @@ class _Claim(ABC):
         """Take the lease; the holder is to `renew` it every 20 s.
 
         Raises:
-            StudyBusyError: Somebody else holds it.
+            StudyBusyError: Somebody else holds it, or one that excludes it.
         """
+        self._claim()
+        self._give_way()
+
+    def _claim(self) -> None:
         now = datetime.now(UTC)
         self._lease = self._lease.model_copy(update={"since": now, "expires_at": now + _VALIDITY})
         while not self._store.put(self._key, self._data(), if_absent=True):
@@ -132,15 +137,20 @@ class _Claim(ABC):
         """Hold the lease for another while, and say what is being done; None: the same as before.
 
         Raises:
-            StudyBusyError: Somebody took it over: this process was silent for too long, and has to stop.
+            StudyBusyError: Somebody took it over, now or before: this process was silent for too long, and has to stop.
         """
         current = _read(self._store, self._key)
-        if current is not None and current.holder != self._lease.holder:
+        was_silent = datetime.now(UTC) > self._lease.expires_at
+        if (was_silent and current is None) or (current is not None and current.holder != self._lease.holder):
+            self._is_lost = True  # for good: whoever took it may have changed what it protects, and be gone
+        if self._is_lost:
             raise self._busy(current)
         self._lease = self._lease.model_copy(
             update={"expires_at": datetime.now(UTC) + _VALIDITY, "activity": activity or self._lease.activity}
         )
         self._store.put(self._key, self._data())
+        if was_silent:
+            self._give_way()
 
     @contextmanager
     def held(self) -> Iterator[Self]:
@@ -157,7 +167,8 @@ class _Claim(ABC):
         finally:
             is_over.set()
             keeper.join()
-            self.release()
+            with suppress(StoreError):  # it expires
+                self.release()
 
     def _keep_until(self, is_over: threading.Event) -> None:
         while not is_over.wait(RENEWAL_S):
@@ -170,8 +181,23 @@ class _Claim(ABC):
         if current is not None and current.holder == self._lease.holder:
             self._store.delete(self._key)
 
+    def _give_way(self) -> None:
+        """Release the lease again if somebody holds one that excludes it.
+
+        Raises:
+            StudyBusyError: Somebody does.
+        """
+        if (other := self._excluding()) is not None:
+            self._is_lost = True
+            self.release()
+            raise other
+
     def _data(self) -> bytes:
         return self._lease.model_dump_json(indent=1).encode()
+
+    @abstractmethod
+    def _excluding(self) -> StudyBusyError | None:
+        """Return what to raise because of another lease that excludes this one; None if there is none."""
 
     @abstractmethod
     def _busy(self, current: Lease | None) -> StudyBusyError:
@@ -185,19 +211,13 @@ class StudyLease(_Claim):
         super().__init__(store, lease_key(study), activity="starting", server_url=server_url)
         self._study = study
 
-    def acquire(self) -> None:
-        """Take the lease; the holder is to `renew` it every 20 s.
-
-        Raises:
-            StudyBusyError: Somebody else holds it, or cleans the store.
-        """
-        super().acquire()
-        if (collector := _alive(self._store, _COLLECTOR_KEY)) is not None:
-            self.release()
-            raise StudyBusyError(
-                f"study {self._study!r} cannot be run: process {collector.pid} on {collector.host!r} is cleaning"
-                f" the store {self._store.url} ('secateur gc'). Try again when it has ended."
-            )
+    def _excluding(self) -> StudyBusyError | None:
+        if (collector := _alive(self._store, _COLLECTOR_KEY)) is None:
+            return None
+        return StudyBusyError(
+            f"study {self._study!r} cannot be run: process {collector.pid} on {collector.host!r} is cleaning"
+            f" the store {self._store.url} ('secateur gc'). Try again when it has ended."
+        )
 
     def _busy(self, current: Lease | None) -> StudyBusyError:
         if current is None:
@@ -216,21 +236,15 @@ class CollectorLease(_Claim):
     def __init__(self, store: Store) -> None:
         super().__init__(store, _COLLECTOR_KEY, activity="cleaning the store")
 
-    def acquire(self) -> None:
-        """Take the lease; the holder is to `renew` it every 20 s.
-
-        Raises:
-            StudyBusyError: Somebody cleans the store, or runs one of its studies.
-        """
-        super().acquire()
+    def _excluding(self) -> StudyBusyError | None:
         for key in self._store.list("studies/"):
             if key.endswith("/lease.json") and (lease := _alive(self._store, key)) is not None:
-                self.release()
                 study = key.removeprefix("studies/").removesuffix("/lease.json")
-                raise StudyBusyError(
+                return StudyBusyError(
                     f"study {study!r} is being run by process {lease.pid} on {lease.host!r} ({lease.activity}): what it"
                     f" writes must not be freed. Wait for it, or say 'secateur cancel {study}'."
                 )
+        return None
 
     def _busy(self, current: Lease | None) -> StudyBusyError:
         if current is None:

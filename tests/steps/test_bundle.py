@@ -98,7 +98,7 @@ def test_half_a_bundle_may_come_back(study: Study, files: StudyFiles, tmp_path: 
     (jobs / "jobs" / f"{off_the_shelf.identity}.json").unlink()
     train_jobs(jobs, results)
     assert fates(take_back(files, study, results)) == {OFF_THE_SHELF: "missing", "0": "taken back"}
-    assert fates(bundle(files, study, tmp_path / "again", 1)) == {OFF_THE_SHELF: "prepared", "0": "known"}
+    assert fates(bundle(files, study, tmp_path / "again", 1)) == {OFF_THE_SHELF: "prepared", "1": "prepared"}
 
 
 def test_test_images_stay_at_home(study: Study, files: StudyFiles, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from secateur.store.collector import Garbage
 from secateur.store.directory import DirectoryStore
 from secateur.store.lease import CollectorLease
 from tests.fakes import FailingStore, MemoryStore
-from tests.store.test_lease import ELSEWHERE, change, seconds_from_now
+from tests.store.test_lease import ELSEWHERE, change, seconds_from_now, silent_for_too_long
 
 LATENCIES = ("cache/latency/used.json", "cache/latency/unused.json")
 
@@ -109,19 +109,29 @@ def test_before_anything_is_deleted_the_lease_is_renewed() -> None:
     assert len(renewed) == 3  # before the first of each kind
 
 
-def test_who_lost_the_lease_deletes_nothing() -> None:
-    def renew() -> None:
-        raise StudyBusyError("a sweep has begun")
-
+def test_who_lost_the_lease_deletes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     store = MemoryStore()
     fill(store)
+    lease = CollectorLease(store)
+    silent_for_too_long(lease, monkeypatch)
+    StudyLease(store, "demo").acquire()
     keys = store.list("")
     with pytest.raises(StudyBusyError):
-        free(store, find(store), renew)
-    assert store.list("") == keys
+        free(store, find(store), lease.renew)
+    assert store.list("") == [key for key in keys if key != "gc/lease.json"]
 
 
 # --- who excludes whom
+
+
+def test_a_study_that_was_silent_gives_way_to_the_collector(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = StudyLease(store, "demo")
+    silent_for_too_long(study, monkeypatch)
+    CollectorLease(store).acquire()
+    for _ in range(2):
+        with pytest.raises(StudyBusyError):
+            study.renew()
+    assert store.list("studies/") == []
 
 
 def test_a_study_that_runs_keeps_the_collector_away(store: Store) -> None:

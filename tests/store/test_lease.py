@@ -15,7 +15,7 @@ import pytest
 from secateur.errors import StoreError, StoreUnavailableError, StudyBusyError
 from secateur.store import Store, get_json, put_json
 from secateur.store.directory import DirectoryStore
-from secateur.store.lease import StudyLease, read_lease
+from secateur.store.lease import CollectorLease, StudyLease, read_lease
 from tests.fakes import FailingStore, MemoryStore
 
 KEY = "studies/demo/lease.json"
@@ -54,6 +54,13 @@ def change(store: Store, **changes: Any) -> None:
 
 def seconds_from_now(seconds: float) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+
+
+def silent_for_too_long(lease: StudyLease | CollectorLease, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Acquire it, and let it expire."""
+    with monkeypatch.context() as patched:
+        patched.setattr("secateur.store.lease._VALIDITY", timedelta(0))
+        lease.acquire()
 
 
 ELSEWHERE = {"holder": "other", "host": "edge-7", "machine": "another", "pid": 4711, "activity": "trial 3 of 16"}
@@ -156,6 +163,25 @@ def test_a_lease_lost_is_noticed(store: Store) -> None:
         lease.renew()
     lease.release()
     assert get_json(store, KEY)["holder"] == "other"
+
+
+def test_a_lease_lost_stays_lost(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease, other = StudyLease(store, "demo"), StudyLease(store, "demo")
+    silent_for_too_long(lease, monkeypatch)
+    other.acquire()
+    other.release()
+    for _ in range(2):
+        with pytest.raises(StudyBusyError, match="another sweep began and ended meanwhile"):
+            lease.renew()
+    assert store.list("") == []
+
+
+def test_who_was_silent_and_missed_by_nobody_goes_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = StudyLease(store, "demo")
+    silent_for_too_long(lease, monkeypatch)
+    assert read_lease(store, "demo") is None
+    lease.renew()
+    assert read_lease(store, "demo") is not None
 
 
 def test_a_deleted_lease_is_written_again() -> None:

@@ -113,7 +113,11 @@ class Device:
         return network
 
     def unsupported(self, model: Any) -> list[str]:
-        known = self._core.query_network(model, self.name)
+        try:
+            known = self._core.query_network(model, self.name)
+        except RuntimeError as exc:  # the plugin cannot be loaded
+            needs = " The stick's plugin needs libusb-1.0." if self.name == "MYRIAD" else ""
+            raise RunnerError("runtime", f"device {self.name!r} cannot be asked: {reason(exc)}.{needs}") from None
         operations = ngraph.function_from_cnn(model).get_ordered_ops()
         return [
             f"{o.get_type_name()} {o.get_friendly_name()!r}" for o in operations if o.get_friendly_name() not in known
