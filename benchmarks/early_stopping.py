@@ -45,7 +45,7 @@ from secateur.results import StudyResults
 from secateur.store import StudyFiles, list_studies, open_store
 
 OBJECTIVES = {"latency_ratio": "minimize", "top1": "maximize"}
-SETTINGS = tuple(itertools.product((5, 8, 12), (0.8, 0.9, 0.95, 0.99)))
+SETTINGS = tuple(itertools.product((5, 8, 12), (0.9, 0.95, 0.99, 0.995, 0.999)))
 """Fewest curves, and level: what is chosen from."""
 TOLERANCE = 0.1
 """Points that a front may lose."""
