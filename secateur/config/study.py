@@ -155,7 +155,7 @@ class Training(Frozen):
     """How a network is trained: SGD with momentum."""
 
     epochs: int = Field(0, ge=0, description="0: pruned networks are measured as they are.")
-    lr: float = Field(0.02, gt=0, description="Initial learning rate; of a curve the highest.")
+    lr: float = Field(0.01, gt=0, description="Initial learning rate; of a curve the highest.")
     lr_curve: Literal["schedule", "cosine", "one_cycle", "step"] | None = Field(
         None,
         description="schedule: as the compression schedule says, constant if it says nothing; absent: schedule if it"

@@ -9,7 +9,6 @@ import statistics
 from collections.abc import Sequence
 
 from secateur.insight import Insight, NoInsight
-from secateur.parameters import most_epochs
 from secateur.report.chart import Figure, LeftOut, Panel, Plot
 from secateur.report.circumstances import (
     conditions,
@@ -180,8 +179,8 @@ def _parameters(facts: Facts) -> str:
 
 
 def _conditions(facts: Facts) -> str:
-    search, training, most = facts.study.search, facts.study.training, most_epochs(facts.study)
-    epochs = f"{most:,}" if most == training.epochs else f"up to {most:,}"
+    search, training = facts.study.search, facts.study.training
+    epochs = "a searched number of" if "training.epochs" in search.parameters else f"{training.epochs:,}"
     found = devices(facts)
     items = {
         "objectives": ", ".join(f"{direction} {metric}" for metric, direction in facts.objectives.items()),

@@ -292,7 +292,7 @@ def test_training_options_fit_together(path: Path, overrides: list[str], problem
 def test_the_unpruned_network_is_trained_with_half_a_cosine(path: Path) -> None:
     assert load_study(path, ["baseline={epochs: 3}"]).baseline.lr_curve == "cosine"
     training = load_study(path, ["training={epochs: 3}"]).training
-    assert (training.lr_curve, training.lr, training.distillation) == (None, 0.02, True)
+    assert (training.lr_curve, training.lr, training.distillation) == (None, 0.01, True)
 
 
 def test_a_datasets_short_form_may_be_extended(path: Path) -> None:

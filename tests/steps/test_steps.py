@@ -87,7 +87,7 @@ def test_a_budget_may_change_and_nothing_else(study: Study) -> None:
     other = study.model_copy(update={"training": study.training.model_copy(update={"lr": 0.5})})
     with pytest.raises(
         StudyError,
-        match=r"study 'tiny' in memory was begun with other settings: training.lr was 0.02, is 0.5. Give .* --fresh",
+        match=r"study 'tiny' in memory was begun with other settings: training.lr was 0.01, is 0.5. Give .* --fresh",
     ):
         open_study(files, other)
     assert open_study(files, other, fresh=True).training.lr == 0.5
