@@ -56,7 +56,7 @@ def explain(
     counted = files | roof_networks(profile.onnx_opset)
     operations = operation_times(counted, profile)
     runs = {name: layer_runs(counted[name], operations[name], device.precision) for name in (*files, "products")}
-    has_counters = all(any(operation.ms for operation in of_network) for of_network in operations.values())
+    has_counters = all(runs.values())
     all_runs = [run for of_network in runs.values() for run in of_network.values()]
     roof = roof_of(operations, all_runs, device.precision) if has_counters else None
     layers: tuple[LayerComparison, ...] = ()

@@ -119,13 +119,14 @@ def roof_of(times: Mapping[str, Iterable[Layer]], runs: Iterable[LayerRun], prec
     """Return the best rates of a device.
 
     Args:
-        times: What it told of `roof_networks`, all of which took some time.
+        times: What it told of `roof_networks`; the largest copy took some time.
         runs: Its layers, those of `products` and of any other networks: the fastest is the roof.
         precision: In which it runs, by its own word.
     """
+    copies = (_copy(size, times[_copy_name(size)], precision) for size in _COPY_SIZES)
     return Roof(
         macs_per_s=max(run.work.macs / run.operation.ms for run in runs) * 1e3,
-        copies=tuple(_copy(size, times[_copy_name(size)], precision) for size in _COPY_SIZES),
+        copies=tuple(copy for copy in copies if copy is not None),
     )
 
 
@@ -133,8 +134,10 @@ def _copy_name(size: int) -> str:
     return f"copy-{size}"
 
 
-def _copy(size: int, operations: Iterable[Layer], precision: str) -> Copy:
-    longest = max(operations, key=lambda operation: operation.ms)
+def _copy(size: int, operations: Iterable[Layer], precision: str) -> Copy | None:
+    longest = max(operations, key=lambda operation: operation.ms, default=None)
+    if longest is None or not longest.ms:
+        return None  # it takes less than the counters tell
     return Copy(num_bytes=2 * 3 * size * size * bytes_of_a_number(longest.kernel, precision), ms=longest.ms)
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from secateur.analysis.explanation import pruned_and_masked
 from secateur.analysis.onnx_layers import LayerWork, work_of_onnx
-from secateur.analysis.roofline import bytes_of_a_number, copy_ms, layer_runs
+from secateur.analysis.roofline import LayerRun, bytes_of_a_number, copy_ms, layer_runs, roof_networks, roof_of
 from secateur.analysis.sparse import compare_storage
 from secateur.config.located import Located
 from secateur.errors import InputError
@@ -105,6 +105,16 @@ def test_copying_more_takes_longer(copies: Sequence[Copy], sizes: tuple[int, int
     assert copy_ms(small, copies) <= copy_ms(large, copies) * (1 + 1e-9)
     for known in copies:
         assert copy_ms(known.num_bytes, copies) == pytest.approx(known.ms)
+
+
+@pytest.mark.parametrize("smallest", [(), (Layer(name="copy", type="PRelu", kernel="jit_f32", ms=0.0),)], ids=repr)
+def test_the_roof_does_without_copies_that_take_less_than_the_counters_tell(smallest: tuple[Layer, ...]) -> None:
+    names = [name for name in roof_networks(17) if name != "products"]
+    times = {name: (Layer(name="copy", type="PRelu", kernel="jit_f32", ms=1.0 + i),) for i, name in enumerate(names)}
+    run = LayerRun(work=tiny_work()["conv1"], operation=times[names[0]][0], num_bytes=1)
+    whole = roof_of(times, [run], "f32")
+    assert len(whole.copies) == len(names)
+    assert roof_of(times | {names[0]: smallest}, [run], "f32").copies == whole.copies[1:]
 
 
 def test_masked_is_thinned_with_zeros() -> None:

@@ -170,7 +170,7 @@ def device_times(opened: Device, networks: list[Network]) -> list[dict[str, Any]
     Returns:
         For each network `latency_ms`, the median over inferences of the sum of the operations' times (of the inferences
         that nobody interrupted, if they are enough), and `layers`, each operation's mean; None and none where the
-        counters stand still.
+        counters stand still, as they do for a network that takes less than they tell.
     """
     counted: list[tuple[CountedNetwork, list[float], list[float], list[list[Operation]]]]
     counted = [(CountedNetwork(opened, network), [], [], []) for network in networks]
@@ -184,10 +184,9 @@ def device_times(opened: Device, networks: list[Network]) -> list[dict[str, Any]
                 quiet_ms.append(all_ms[-1])
     chosen = [quiet_ms if len(quiet_ms) >= MIN_QUIET_INFERENCES else all_ms for _, all_ms, quiet_ms, _ in counted]
     medians_ms = [float(np.median(times_ms)) for times_ms in chosen]
-    if min(medians_ms) <= 0:
-        return [{"latency_ms": None} for _ in networks]
+    means = later_operations if opened.counts_mean else _mean_operations
     return [
-        {"latency_ms": median_ms, "layers": (later_operations if opened.counts_mean else _mean_operations)(told)}
+        {"latency_ms": median_ms, "layers": means(told)} if median_ms > 0 else {"latency_ms": None}
         for median_ms, (_, _, _, told) in zip(medians_ms, counted)  # noqa: B905 (Python 3.8)
     ]
 
