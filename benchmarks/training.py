@@ -5,13 +5,16 @@
     compiled   the same with torch.compile, too; its compilation is told apart
     secateur   ours
 
+and the second and the last again with as many networks as threads, trained side by side with one thread each: ours as a
+sweep trains its candidates on a CPU (threads of one process), the other as one would by hand (a process each).
+
 Each loop has a process of its own. They take turns, a block of minibatches each, so that what else runs on the machine
 hinders all of them; the median block counts. CPU time is that of the process and its data loader's workers, and says
 more where much else runs, the least of all blocks most. The share of the peak is what convolutions and linear layers
 compute (three times the forward pass) against the fastest multiplication of large matrices in the same precision,
 measured in the same turns.
 
-    python benchmarks/training.py [--models resnet20_cifar resnet56_cifar] [--rounds 5] [--threads 2] [--skip compiled]
+    python benchmarks/training.py [--models resnet20_cifar resnet56_cifar] [--pruned] [--rounds 5] [--threads 2]
 
 With --data FOLDER (CIFAR as train/CLASS/*.jpg, test/CLASS/*.jpg) and --weights FILE it also tells the seconds each loop
 takes from the same pruned ResNet56 (the off-the-shelf schedule) to --target top1, evaluations not counted.
@@ -22,11 +25,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
+import itertools
 import multiprocessing
 import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -70,6 +75,30 @@ class Loop:
 
     is_bf16: bool
     is_compiled: bool = False
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is trained."""
+
+    name: str
+    is_pruned: bool
+
+    def __str__(self) -> str:
+        return f"{self.name}{', pruned off the shelf' if self.is_pruned else ''}"
+
+    def create(self) -> nn.Module:
+        """Return it with new weights."""
+        module = create_model(self.name, 10)
+        if self.is_pruned:
+            prune_off_the_shelf(module)
+        return module
+
+
+def prune_off_the_shelf(module: nn.Module) -> None:
+    """Remove from a ResNet56 what the schedule that everybody starts with removes before training."""
+    schedule = load_schedule(resources.find(str(OFF_THE_SHELF)))
+    ScheduleEngine(module, schedule, torch.zeros(1, 3, 32, 32), base_lr=LR, num_epochs=0).prune_before_training()
 
 
 LOOPS = {"tutorial": Loop(False), "obvious": Loop(True), "compiled": Loop(True, True), "secateur": None}
@@ -167,41 +196,76 @@ class Turns:
         self.connection.send(num_minibatches)
         return self.connection.recv(), self.cpu_s() - cpu_s
 
+    def end(self) -> None:
+        """Let it go."""
+        self.connection.send(0)
+
     def cpu_s(self) -> float:
         """Return the CPU time so far."""
         family = [self.process, *self.process.children(recursive=True)]
         return sum(times.user + times.system for times in (member.cpu_times() for member in family))
 
 
-def start(loop: str, name: str, images: ImageSet, threads: int) -> Turns:
+def start(loop: str, network: Network, images: ImageSet, threads: int, num_networks: int = 1) -> Turns:
     """Start a loop; the first turn is to warm it up."""
     here, there = multiprocessing.get_context("spawn").Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=take_turns, args=(there, loop, name, images, threads))
+    process = multiprocessing.get_context("spawn").Process(
+        target=take_turns, args=(there, loop, network, images, threads, num_networks)
+    )
     process.start()
     return Turns(loop, here, psutil.Process(process.pid))
 
 
-def take_turns(connection: Connection, loop: str, name: str, images: ImageSet, threads: int) -> None:
+def take_turns(
+    connection: Connection, loop: str, network: Network, images: ImageSet, threads: int, num_networks: int
+) -> None:
     """Train for as many minibatches as are asked for, and tell the seconds; 0 ends it."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    model, own = create_model(name, 10), LOOPS[loop]
-    steps = None if own is None else steps_of(own, model, images)
-    while num_minibatches := connection.recv():
-        started = time.perf_counter()
-        if steps is None:
-            ours(model, first(images, num_minibatches * BATCH_SIZE))
-        else:
-            for _ in range(num_minibatches):
-                next(steps)
-        connection.send(time.perf_counter() - started)
+    models, own = [network.create() for _ in range(num_networks)], LOOPS[loop]
+    steps = None if own is None else steps_of(own, models[0], images)
+    with ThreadPoolExecutor(num_networks, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
+        while num_minibatches := connection.recv():
+            started = time.perf_counter()
+            if steps is None:
+                part = first(images, num_minibatches * BATCH_SIZE)
+                list(pool.map(lambda model, part=part: ours(model, part), models))
+            else:
+                for _ in range(num_minibatches):
+                    next(steps)
+            connection.send(time.perf_counter() - started)
 
 
-def compare(name: str, loops: list[str], rounds: int, block: int, threads: int) -> None:
+def compare_side_by_side(network: Network, rounds: int, block: int, num_networks: int) -> None:
+    """Print the images a second of all networks together, each trained with one thread."""
+    images = noise((rounds * block + 2) * BATCH_SIZE)
+    loops = {
+        "obvious": [start("obvious", network, images, 1) for _ in range(num_networks)],
+        "secateur": [start("secateur", network, images, 1, num_networks)],
+    }
+    taken: dict[str, list[float]] = {loop: [] for loop in loops}
+    with ThreadPoolExecutor(num_networks) as pool:
+        for number in (2, *[block] * rounds):
+            for loop, turns in loops.items():
+                taken[loop].append(max(pool.map(lambda turn, number=number: turn.take(number)[0], turns)))
+    for turn in itertools.chain(*loops.values()):
+        turn.end()
+    print(f"\n{network}, {num_networks} networks side by side, a thread each, {rounds} blocks of {block}, {load()}")
+    for loop, seconds in taken.items():
+        rates = [num_networks * block * BATCH_SIZE / s for s in seconds[1:]]
+        print(f"{loop:>10} {statistics.median(rates):>9.0f} {min(rates):>8.0f} {max(rates):>8.0f}", flush=True)
+
+
+def load() -> str:
+    """Return how busy the machine was of late, all of this included."""
+    return "load " + ", ".join(f"{load:.1f}" for load in os.getloadavg())
+
+
+def compare(network: Network, loops: list[str], rounds: int, block: int, threads: int) -> None:
     """Print a row for each loop."""
     images = noise((rounds * block + 2) * BATCH_SIZE)
-    flops_per_image = 6 * count_macs(create_model(name, 10), torch.zeros(1, 3, 32, 32))
-    turns = [start(loop, name, images, threads) for loop in loops]
+    flops_per_image = 6 * count_macs(network.create(), torch.zeros(1, 3, 32, 32))
+    turns = [start(loop, network, images, threads) for loop in loops]
     warming = {turn.loop: turn.take(2) for turn in turns}  # starts the workers, compiles
     taken: dict[str, list[tuple[float, float]]] = {loop: [] for loop in loops}
     peaks: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
@@ -211,9 +275,8 @@ def compare(name: str, loops: list[str], rounds: int, block: int, threads: int) 
         for turn in turns:
             taken[turn.loop].append(turn.take(block))
     for turn in turns:
-        turn.connection.send(0)
-    load = ", ".join(f"{load:.1f}" for load in os.getloadavg())
-    print(f"\n{name}, batches of {BATCH_SIZE}, {rounds} blocks of {block}, {threads} threads, load {load}")
+        turn.end()
+    print(f"\n{network}, batches of {BATCH_SIZE}, {rounds} blocks of {block}, {threads} threads, {load()}")
     print(
         f"{'loop':>10} {'images/s':>9} {'slowest':>8} {'fastest':>8} {'of peak':>8} {'CPU ms/image':>13} {'least':>6}"
     )
@@ -265,8 +328,7 @@ def to_target(splits: Splits, weights: Path, target: float, loops: list[str], ma
     """Print the seconds each loop takes to a top1 on validation images; ours recalibrates first, and that counts."""
     pruned = create_model("resnet56_cifar", 10)
     load_weights(pruned, weights)
-    schedule = load_schedule(resources.find(str(OFF_THE_SHELF)))
-    ScheduleEngine(pruned, schedule, torch.zeros(1, 3, 32, 32), base_lr=LR, num_epochs=0).prune_before_training()
+    prune_off_the_shelf(pruned)
     before = evaluate(pruned, splits.validation, splits.normalize).top1
     print(f"\nfrom {before:.2f} to {target:.2f} % top1 of {len(splits.validation)} validation images, lr {LR:g}")
     for name in loops:
@@ -289,6 +351,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["resnet20_cifar", "resnet56_cifar"])
+    parser.add_argument("--pruned", action="store_true", help="also ResNet56 without what the schedule prunes")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--block", type=int, default=40, help="minibatches of a loop's turn")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -300,8 +363,12 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     loops = [loop for loop in LOOPS if loop not in arguments.skip]
-    for name in arguments.models:
-        compare(name, loops, arguments.rounds, arguments.block, arguments.threads)
+    networks = [Network(name, is_pruned=False) for name in arguments.models]
+    if arguments.pruned:
+        networks.append(Network("resnet56_cifar", is_pruned=True))
+    for network in networks:
+        compare(network, loops, arguments.rounds, arguments.block, arguments.threads)
+        compare_side_by_side(network, arguments.rounds, arguments.block, arguments.threads)
     if arguments.data is not None:
         section = DatasetSection.model_validate(
             {

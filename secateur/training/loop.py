@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from secateur import progress
 from secateur.errors import InputError, MachineError, TrainingError
 from secateur.training import processes
+from secateur.training.batch_norm import fast_batch_norm
 from secateur.training.batches import Batches, Images, Minibatch, Normalization
 from secateur.training.callbacks import Callbacks
 from secateur.training.checkpoint import read_checkpoint, write_checkpoint
@@ -239,12 +240,13 @@ class _Trainer:
         values: list[Tensor] = []
         parts = zip(torch.split(images.inputs_NCHW, size), torch.split(images.labels_N, size), strict=True)
         for part_NCHW, part_N in parts:
-            with autocast(self.settings.device, self.settings.precision):
+            with fast_batch_norm(self.settings.device), autocast(self.settings.device, self.settings.precision):
                 logits_NK = self.model(part_NCHW)
             loss = self.criterion(part_NCHW, logits_NK, part_N) * (len(part_N) / num_images * images.share)
             is_first = not values and processes.is_first()
             objective = self.callbacks.before_backward(loss) if is_first else loss
-            self.scaler.scale(objective).backward()  # type: ignore[no-untyped-call]
+            with fast_batch_norm(self.settings.device):  # the backward pass may compute parts of a network again
+                self.scaler.scale(objective).backward()  # type: ignore[no-untyped-call]
             values.append(torch.stack([loss.detach(), objective.detach()]))
         return torch.stack(values).sum(dim=0)
 

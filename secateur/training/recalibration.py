@@ -6,6 +6,7 @@ import torch
 from torch import Generator, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from secateur.training.batch_norm import fast_batch_norm
 from secateur.training.batches import Images, Normalization, fastest_memory_format, normalized
 from secateur.training.settings import Device
 
@@ -45,7 +46,7 @@ def recalibrate_bn(
             norm.reset_running_stats()
             norm.momentum = None  # a plain average over all batches
             norm.train()
-        with torch.no_grad():
+        with torch.no_grad(), fast_batch_norm(device):
             for batch_NHWC in images.batches(parts):
                 model(normalized(batch_NHWC.to(device), normalize).contiguous(memory_format=layout))
     finally:

@@ -1,0 +1,205 @@
+"""Our kernels against torch's batch normalisation in f64, for every way a network may use it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812 (everybody's name for it)
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torchvision.models import densenet121, mobilenet_v3_small, resnet18
+
+from secateur.training import batch_norm
+from secateur.training.batch_norm import fast_batch_norm
+
+pytestmark = pytest.mark.skipif(batch_norm._kernels(torch.float32) is None, reason="needs a C compiler called cc")
+
+
+def layer(num_channels: int, seed: int = 0) -> nn.BatchNorm2d:
+    generator = torch.Generator().manual_seed(seed)
+    module = nn.BatchNorm2d(num_channels, momentum=0.3)
+    for vector in (module.weight, module.bias, module.running_mean):
+        assert isinstance(vector, Tensor)
+        vector.data = torch.randn(num_channels, generator=generator)
+    return module
+
+
+def features(*shape: int, seed: int = 0, offset: float = 0.0) -> Tensor:
+    values = torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) + offset
+    return values.contiguous(memory_format=torch.channels_last)
+
+
+Forward = Callable[[nn.BatchNorm2d, Tensor, Tensor], Tensor]
+
+USES: dict[str, Forward] = {
+    "alone": lambda norm, x, _: norm(x),
+    "ReLU": lambda norm, x, _: F.relu(norm(x)),
+    "ReLU in place": lambda norm, x, _: F.relu(norm(x), inplace=True),
+    "sum, ReLU": lambda norm, x, other: torch.relu(norm(x) + other),
+    "sum the other way round": lambda norm, x, other: (other + norm(x)).relu(),
+    "sum in place, ReLU in place": lambda norm, x, other: F.relu(norm(x).add_(other), inplace=True),
+    "sum of two normalised": lambda norm, x, other: F.relu(norm(x) + norm(other)),
+    "sum twice": lambda norm, x, other: F.relu(norm(x) + other + other),
+    "sum with itself": lambda norm, x, _: F.relu((y := norm(x)) + y),
+    "sum with a number": lambda norm, x, _: F.relu(norm(x) + 1),
+    "sum with a vector": lambda norm, x, other: F.relu(norm(x) + other[:1, :, :1, :1]),
+    "doubled in place, ReLU": lambda norm, x, _: F.relu(norm(x).mul_(2)),
+    "added to in place": lambda norm, x, other: F.relu((other * 1).add_(norm(x))),
+    "ReLU, and read besides": lambda norm, x, other: F.relu(y := norm(x)) + y * other,
+    "sum, ReLU, and both read besides": lambda norm, x, other: F.relu(s := (y := norm(x)) + other) + y * s,
+    "ReLU twice": lambda norm, x, _: F.relu(y := norm(x)) + 3 * F.relu(y),
+    "another activation": lambda norm, x, _: F.silu(norm(x)),
+}
+
+
+def gradients(forward: Forward, norm: nn.BatchNorm2d, x: Tensor, other: Tensor, *, is_ours: bool) -> list[Tensor]:
+    """Return output, gradients and running statistics."""
+    norm, x, other = copy.deepcopy(norm), x.clone().requires_grad_(), other.clone().requires_grad_()
+    with fast_batch_norm("cpu") if is_ours else nullcontext():
+        output = forward(norm, x, other)
+        of_output = torch.linspace(-1, 2, output.numel(), dtype=torch.float64).view(output.shape).to(output.dtype)
+        output.backward(of_output)
+    output = output.detach()
+    statistics = [buffer for buffer in norm.buffers() if buffer.is_floating_point()]
+    return [output, x.grad, other.grad, norm.weight.grad, norm.bias.grad, *statistics]  # type: ignore[list-item]
+
+
+def distances(forward: Forward, norm: nn.BatchNorm2d, x: Tensor, other: Tensor, *, is_ours: bool) -> list[float]:
+    """Return how far all that is computed is from what f64 gives, each in units of its own size."""
+    exact = gradients(forward, copy.deepcopy(norm).double(), x.double(), other.double(), is_ours=False)
+    found = gradients(forward, norm, x, other, is_ours=is_ours)
+    assert [tensor is None for tensor in found] == [tensor is None for tensor in exact]
+    pairs = [(tensor, true) for tensor, true in zip(found, exact, strict=True) if true is not None]
+    return [float((tensor.double() - true).norm() / true.norm().clamp_min(1e-3)) for tensor, true in pairs]
+
+
+@pytest.mark.parametrize("forward", USES.values(), ids=USES)
+@pytest.mark.parametrize("num_channels", [1, 5, 16, 300])
+def test_whatever_a_network_does_it_is_as_in_f64(forward: Forward, num_channels: int) -> None:
+    x, other = features(6, num_channels, 9, 7), features(6, num_channels, 9, 7, seed=1)
+    assert max(distances(forward, layer(num_channels), x, other, is_ours=True)) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["alone", "sum, ReLU", "ReLU in place"])
+def test_bf16(name: str) -> None:
+    x, other = features(8, 11, 8, 8).bfloat16(), features(8, 11, 8, 8, seed=1).bfloat16()
+    ours, torchs = (distances(USES[name], layer(11), x, other, is_ours=is_ours) for is_ours in (True, False))
+    # Rounding decides which of the sums next to zero a ReLU lets through.
+    assert all(our <= 1.5 * torchs + 1e-6 for our, torchs in zip(ours, torchs, strict=True))
+    exact = layer(11).double()(x.double())
+    with fast_batch_norm("cpu"):
+        output = layer(11)(x)
+    assert output.dtype == torch.bfloat16
+    # Rounded once, to the nearest.
+    assert (output.double() - exact).abs().max() <= exact.abs().max() * 2**-8
+
+
+@given(
+    sizes=st.tuples(st.integers(1, 9), st.integers(1, 70), st.integers(1, 20), st.integers(1, 20)),
+    offset=st.sampled_from([0.0, 3.0, -30.0]),
+    num_threads=st.integers(1, 3),
+)
+def test_any_shape_threads_and_mean(sizes: tuple[int, ...], offset: float, num_threads: int) -> None:
+    """With means far from zero, E[x²] - E[x]² would cancel."""
+    assume(sizes[0] * sizes[2] * sizes[3] >= 8)
+    x, other = features(*sizes, offset=offset), features(*sizes, seed=1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    try:
+        assert max(distances(USES["alone"], layer(sizes[1]), x, other, is_ours=True)) < 2e-3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_what_is_not_a_number_stays_so() -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        for bad in (float("nan"), float("inf")):
+            x = features(4, 3, 5, 5).to(dtype)
+            x[1, 1, 2, 3] = bad
+            with fast_batch_norm("cpu"):
+                output = F.relu(layer(3)(x))
+            assert output[:, 1].isnan().all()
+            assert output[:, [0, 2]].isfinite().all()
+
+
+def others() -> dict[str, tuple[Callable[[Tensor], Tensor], Tensor]]:
+    plain = features(4, 3, 5, 5)
+    return {
+        "evaluating": (layer(3).eval(), plain),
+        "without weight": (nn.BatchNorm2d(3, affine=False), plain),
+        "contiguous": (layer(3), plain.contiguous()),
+        "f64": (layer(3).double(), plain.double()),
+        "three dimensions": (nn.BatchNorm1d(3), plain[..., 0].contiguous()),
+    }
+
+
+@pytest.mark.parametrize("name", others())
+def test_what_the_kernels_are_not_for_torch_does(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise AssertionError("a kernel was called")
+
+    module, x = others()[name]
+    expected = copy.deepcopy(module)(x)
+    monkeypatch.setattr(batch_norm, "_call", fail)
+    with fast_batch_norm("cpu"):
+        assert torch.equal(module(x), expected)
+
+
+def test_statistics_of_the_batch_alone() -> None:
+    module = nn.BatchNorm2d(3, track_running_stats=False)
+    x = features(4, 3, 5, 5)
+    with fast_batch_norm("cpu"):
+        assert torch.allclose(module(x), copy.deepcopy(module)(x), atol=1e-5)
+
+
+def test_one_position_is_refused_as_torch_does() -> None:
+    with fast_batch_norm("cpu"), pytest.raises(ValueError, match="more than 1 value per channel"):
+        layer(3)(features(1, 3, 1, 1))
+
+
+def test_a_gradient_that_is_looked_at_is_there() -> None:
+    seen: list[Tensor] = []
+    with fast_batch_norm("cpu"):
+        output = layer(3)(features(4, 3, 5, 5))
+        output.register_hook(seen.append)
+        F.relu(output).sum().backward()
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("create", [resnet18, mobilenet_v3_small, densenet121], ids=lambda create: create.__name__)
+def test_networks_of_others(create: Callable[..., nn.Module]) -> None:
+    """They add and apply ReLUs in place, concatenate, and squeeze."""
+    torch.manual_seed(0)
+    model = create(num_classes=4).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    x, labels_N = features(8, 3, 64, 64), torch.arange(8) % 4
+
+    def of(network: nn.Module, inputs_NCHW: Tensor, *, is_ours: bool) -> list[Tensor]:
+        network = copy.deepcopy(network)
+        with fast_batch_norm("cpu") if is_ours else nullcontext():
+            F.cross_entropy(network(inputs_NCHW), labels_N).backward()  # type: ignore[no-untyped-call]
+        return [parameter.grad.double() for parameter in network.parameters() if parameter.grad is not None]
+
+    exact, found = of(copy.deepcopy(model).double(), x.double(), is_ours=False), of(model, x, is_ours=True)
+    # One number next to zero that a ReLU lets through, or not, makes a hundredth, with torch as with us.
+    assert max(float((a - b).norm() / b.norm().clamp_min(1e-4)) for a, b in zip(found, exact, strict=True)) < 0.05
+
+
+def test_without_a_compiler_everything_is_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    batch_norm._kernels.cache_clear()
+    try:
+        x = features(4, 3, 5, 5)
+        with fast_batch_norm("cpu"):
+            found = layer(3)(x)
+        assert torch.equal(found, layer(3)(x))
+    finally:
+        batch_norm._kernels.cache_clear()
