@@ -10,10 +10,10 @@ interrupted.
 from __future__ import annotations
 
 import argparse
-import math
-import statistics
+import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,14 @@ from demonstration_arms import (
     WIDTH,
     Found,
     Network,
+    champion,
+    claims_in,
+    rival_of,
     rivals,
     study_of,
 )
+from demonstration_tables import show
 from recovery import Results, cpu_name
-from scipy.stats import t as student
 from torch import nn
 
 from flows import run_study
@@ -61,7 +64,6 @@ SMOKE = (
 SMOKE_PROFILE = {"num_processes": 1, "min_rounds": 5, "max_duration_s": 0.2, "num_warmups": 1}
 FULLY_TESTED = (SHELF, SCRATCH[0])
 """Rivals that are trained, as their champions are, with all seeds."""
-ALPHA, POWER = 0.05, 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +82,15 @@ class Plan:
     """Of searches, `WIDTH` among them."""
     ratios: Sequence[float]
     """Of filters removed, that `PRUNERS` are tried with."""
+    weights: Mapping[str, Path]
+    """Of smaller rivals that begin trained."""
 
     @property
     def setting(self) -> dict[str, Any]:
         """What must not change while it runs."""
         devices = {name: profile.model_dump(exclude_defaults=True) for name, profile in self.devices.items()}
         size = {"epochs": self.epochs, "search": list(self.overrides), "kinds": list(self.kinds)}
+        size["weights"] = {name: str(path) for name, path in self.weights.items()}
         return {**size, "devices": devices, "cpu": cpu_name(), "torch": torch.__version__}
 
     def onnx(self, name: str) -> Path:
@@ -115,7 +120,7 @@ def weigh_rivals(plan: Plan, found: Searches, results: Results) -> None:
         if not results.done("starts", device):
             paths = {
                 name: export(plan, f"start of {name}", network.make(0), its.input_size)
-                for name, network in rivals(its).items()
+                for name, network in rivals(its, plan.weights).items()
                 if name != UNPRUNED
             }
             intervals = time_networks(plan, its, device, paths)
@@ -169,24 +174,14 @@ def luckiest(searches: Mapping[str, Found], results: Results, device: str) -> Tr
     return searches[RANDOM].best_within(results.get("starts", device, SHELF))
 
 
-def rival_of(claim: str) -> str:
-    """Return whom a champion meets."""
-    return claim.split(" as ", 1)[1]  # "as fast as X"
-
-
 def of(pruner: str, device: str) -> str:
     """Return the name of what a pruner made for a device."""
     return f"{pruner} for {device}"
 
 
-def champion(kind: str, device: str, label: str) -> str:
-    """Return the name of a trial as an arm."""
-    return f"trial {label} for {device}" if kind == WIDTH else f"trial {label} of {kind} for {device}"
-
-
-def all_networks(found: Searches, results: Results) -> dict[str, Network]:
+def all_networks(plan: Plan, found: Searches, results: Results) -> dict[str, Network]:
     """Return rivals and champions by name; what two claims share is trained once."""
-    networks = rivals(next(iter(found.values()))[WIDTH])
+    networks = rivals(next(iter(found.values()))[WIDTH], plan.weights)
     for device, searches in found.items():
         for pruner, entry in results.get("pruned", device).items():
             its, make = searches[WIDTH], PRUNERS[pruner]
@@ -214,11 +209,30 @@ def fully_tested(chosen: Mapping[str, Mapping[str, Mapping[str, str]]]) -> set[s
     return {*FULLY_TESTED, *champions}
 
 
-def train_network(plan: Plan, some: Found, name: str, network: Network, seed: int) -> dict[str, float]:
+def train_all(plan: Plan, some: Found, networks: Mapping[str, Network], seed: int, results: Results) -> None:
+    """Train networks with one seed; on a CPU side by side, each with a thread, as a sweep does."""
+    missing = {name: network for name, network in networks.items() if not results.done("trained", name, str(seed))}
+    at_once = os.cpu_count() or 1 if some.workshop.device == "cpu" else 1
+    before = torch.get_num_threads()
+    # Made one after the other: new weights are drawn from the one random generator that all threads share.
+    made = {name: network.make(seed) for name, network in missing.items()}
+    initializer = torch.set_num_threads if at_once > 1 else None
+    with ThreadPoolExecutor(at_once, initializer=initializer, initargs=(1,) if at_once > 1 else ()) as pool:
+        running = {
+            pool.submit(train_network, plan, some, name, made.pop(name), network.lr, seed): name
+            for name, network in missing.items()
+        }
+        for future in as_completed(running):
+            results.put(future.result(), "trained", running[future], str(seed))
+            print(f"{running[future]}, seed {seed}: trained", file=sys.stderr, flush=True)
+    torch.set_num_threads(before)
+
+
+def train_network(plan: Plan, some: Found, name: str, module: nn.Module, lr: float, seed: int) -> dict[str, float]:
     """Train with the recipe that all share, export, and look at the test images once."""
     workshop, splits = some.workshop, some.workshop.splits
-    training = Training(epochs=plan.epochs, lr=network.lr, lr_curve="one_cycle", distillation=True)
-    name, module = f"{name} seed {seed}", network.make(seed)
+    training = Training(epochs=plan.epochs, lr=lr, lr_curve="one_cycle", distillation=True)
+    name = f"{name} seed {seed}"
     checkpoint = plan.onnx(name).with_suffix(".safetensors")
     result = train(
         module,
@@ -264,78 +278,14 @@ def run(plan: Plan, results: Results) -> None:
     some = next(iter(found.values()))[WIDTH]
     weigh_rivals(plan, found, results)
     choose(found, results)
-    networks, full = all_networks(found, results), fully_tested(results.get("chosen"))
+    networks, full = all_networks(plan, found, results), fully_tested(results.get("chosen"))
     for seed in range(plan.num_seeds):
         seeded = {name: net for name, net in networks.items() if name in full or seed < plan.num_rival_seeds}
-        for name, network in seeded.items():
-            if not results.done("trained", name, str(seed)):
-                results.put(train_network(plan, some, name, network, seed), "trained", name, str(seed))
-                print(f"{name}, seed {seed}: trained", file=sys.stderr, flush=True)
+        train_all(plan, some, seeded, seed, results)
         for device in plan.devices:
             if not results.done("measured", device, str(seed)):
                 paths = {name: plan.onnx(f"{name} seed {seed}") for name in seeded}
                 results.put(time_networks(plan, some, device, paths), "measured", device, str(seed))
-
-
-def detectable(deviation: float, num_seeds: int) -> float:
-    """Return the difference of two means that a two-sided t-test finds with the stated power.
-
-    Args:
-        deviation: Standard deviation from seed to seed, the same in both arms.
-        num_seeds: In each arm, at least two.
-    """
-    degrees = 2 * num_seeds - 2
-    quantiles = student.ppf(1 - ALPHA / 2, degrees) + student.ppf(POWER, degrees)
-    return float(deviation * math.sqrt(2 / num_seeds) * quantiles)
-
-
-def show(content: Mapping[str, Any]) -> None:
-    """Print every network on every device, and every claim."""
-    top1 = {name: [run["test_top1"] for run in runs.values()] for name, runs in content["trained"].items()}
-    devices = content["measured"]
-    ratios = {
-        device: {name: [run[name]["estimate"] for run in runs.values() if name in run] for name in top1}
-        for device, runs in devices.items()
-    }
-    print("| network | seeds | test top1 |" + "".join(f" latency ratio, {device} |" for device in devices))
-    print("|" + " --- |" * (3 + len(devices)))
-    for name, values in top1.items():
-        cells = [f"{statistics.mean(ratios[device][name]):.3f} ({spread(ratios[device][name])})" for device in devices]
-        print(f"| {name} | {len(values)} | {statistics.mean(values):.2f} ({spread(values)}) | {' | '.join(cells)} |")
-    print("\nMeans over the seeds (standard deviation).\n")
-    print("| champion | its search | its device | top1 gained [95 %] | detectable | times as fast |")
-    print("|" + " --- |" * 6)
-    for device, kind, claim, label in claims_in(content["chosen"]):
-        ours, rival = champion(kind, device, label), rival_of(claim)
-        speed = statistics.mean(ratios[device][rival]) / statistics.mean(ratios[device][ours])
-        gained, finds = difference(top1[ours], top1[rival])
-        print(f"| {claim} (trial {label}) | {kind} | {device} | {gained} | {finds} | {speed:.2f} |")
-
-
-def claims_in(chosen: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Iterable[tuple[str, str, str, str]]:
-    """Yield device, kind of search, claim and the label of its champion."""
-    for device, kinds in chosen.items():
-        for kind, claims in kinds.items():
-            for claim, label in claims.items():
-                yield device, kind, claim, label
-
-
-def difference(ours: Sequence[float], theirs: Sequence[float]) -> tuple[str, str]:
-    """Return the difference of two means with its interval (Welch 1947), and what could have been detected."""
-    gained, num_seeds = statistics.mean(ours) - statistics.mean(theirs), min(len(ours), len(theirs))
-    if num_seeds < 2 or not any(variances := [statistics.variance(values) for values in (ours, theirs)]):
-        return f"{gained:+.2f}", "-"
-    shares = [variance / len(values) for variance, values in zip(variances, (ours, theirs), strict=True)]
-    degrees = sum(shares) ** 2 / sum(
-        share**2 / (len(values) - 1) for share, values in zip(shares, (ours, theirs), strict=True)
-    )
-    margin = student.ppf(1 - ALPHA / 2, degrees) * math.sqrt(sum(shares))
-    finds = detectable(math.sqrt(statistics.mean(variances)), num_seeds)
-    return f"{gained:+.2f} [{gained - margin:+.2f}, {gained + margin:+.2f}]", f"{finds:.2f}"
-
-
-def spread(values: Sequence[float]) -> str:
-    return f"{statistics.stdev(values):.3f}" if len(values) > 1 else "-"
 
 
 def main() -> None:
@@ -348,12 +298,23 @@ def main() -> None:
     parser.add_argument("--rival-seeds", type=int, default=2, help="of the rivals that are not fully tested")
     parser.add_argument("--searches", nargs="+", default=[WIDTH, DEPTH, RANDOM], choices=[WIDTH, DEPTH, RANDOM])
     parser.add_argument("--devices", nargs="+", default=["cpu-f32-1thread", "cpu"])
+    parser.add_argument(
+        "--weights",
+        action="append",
+        default=[],
+        type=lambda text: text.split("=", 1),
+        metavar="NAME=FILE",
+        help="of a smaller rival, that is to begin trained instead of from scratch",
+    )
     parser.add_argument("--smoke", action="store_true", help="ResNet20 on the digits, one epoch, two seeds, one device")
     options = parser.parse_args()
     if WIDTH not in options.searches:
         parser.error(f"--searches: {WIDTH!r} must be among them; all rivals are made from what it searched")
     if options.smoke:
         options.epochs, options.seeds, options.rival_seeds, options.devices = 1, 2, 1, options.devices[:1]
+    weights = {name: Path(path) for name, *path in options.weights for path in path}
+    if not weights.keys() <= set(SCRATCH):
+        parser.error(f"--weights: NAME=FILE, NAME one of {', '.join(SCRATCH)}")
     devices = {name: load_device(name) for name in options.devices}
     if options.smoke:
         devices = {name: profile.model_copy(update=SMOKE_PROFILE) for name, profile in devices.items()}
@@ -367,6 +328,7 @@ def main() -> None:
         num_rival_seeds=options.rival_seeds,
         kinds=options.searches,
         ratios=RATIOS[::8] if options.smoke else RATIOS,
+        weights=weights,
     )
     plan.onnx("").parent.mkdir(parents=True, exist_ok=True)
     results = Results(options.folder / "results.json")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from torch import nn
 from secateur.candidate import Workshop
 from secateur.config import ParameterValue, Study
 from secateur.leaderboard import leaderboard
-from secateur.models import create_model
+from secateur.models import create_model, load_weights
 from secateur.results import UNPRUNED, StudyResults, TrialRecord
 from secateur.store import get_object
 from secateur.thinning import rebuild
@@ -28,7 +28,7 @@ from secateur.training import recalibrate_bn
 
 SHELF = "off the shelf"
 SCRATCH = ("resnet20_cifar", "resnet32_cifar", "resnet44_cifar")
-"""Smaller networks, trained from scratch."""
+"""Smaller networks, trained from scratch unless weights are given."""
 SETTINGS = ("182", "89", "333")
 """The dissertation's models that are pruned and trained again; 333 differs from 89 in its training alone, which is the
 same for all here, so that the two are one network."""
@@ -136,13 +136,21 @@ def _removable_blocks(model: str) -> dict[str, int]:
     return {stage: len(module.get_submodule(stage)) - (stage != "layer1") for stage in ("layer1", "layer2", "layer3")}  # type: ignore[arg-type]
 
 
-def rivals(width: Found) -> dict[str, Network]:
-    """Return the rivals that are the same whatever the device."""
+def rivals(width: Found, weights: Mapping[str, Path]) -> dict[str, Network]:
+    """Return the rivals that are the same whatever the device.
+
+    Args:
+        width: What searched width, on any device.
+        weights: Smaller networks that begin trained, by name, and with what; they are retrained like pruned ones.
+    """
     settings = {MODELS[name].sparsities: name for name in reversed(SETTINGS)}
     return {
         SHELF: Network(make=lambda _: width.pruned({}), lr=PRUNED_LR),
         **{
-            name: Network(make=lambda seed, name=name: from_scratch(width, name, seed), lr=SCRATCH_LR)
+            name: Network(
+                make=lambda seed, name=name: smaller(width, name, seed, weights.get(name)),
+                lr=PRUNED_LR if name in weights else SCRATCH_LR,
+            )
             for name in SCRATCH
         },
         UNPRUNED: Network(make=lambda _: width.unpruned(), lr=PRUNED_LR),
@@ -155,10 +163,13 @@ def rivals(width: Found) -> dict[str, Network]:
     }
 
 
-def from_scratch(found: Found, name: str, seed: int) -> nn.Module:
-    """Return a network that was never pruned, with fresh weights."""
+def smaller(found: Found, name: str, seed: int, weights: Path | None) -> nn.Module:
+    """Return a network that was never pruned, with given weights, or with fresh ones."""
     torch.manual_seed(seed)
-    return create_model(name, found.workshop.splits.num_classes)
+    module = create_model(name, found.workshop.splits.num_classes)
+    if weights is not None:
+        load_weights(module, weights)
+    return module
 
 
 def uniform(found: Found, ratio: float) -> nn.Module:
@@ -195,3 +206,21 @@ def _by_torch_pruning(found: Found, ratio: float, pruner: Any, importance: Any, 
     if num_images:
         recalibrate_bn(module, workshop.splits.train, workshop.splits.normalize, num_images=num_images)
     return module
+
+
+def rival_of(claim: str) -> str:
+    """Return whom a champion meets."""
+    return claim.split(" as ", 1)[1]  # "as fast as X"
+
+
+def champion(kind: str, device: str, label: str) -> str:
+    """Return the name of a trial as an arm."""
+    return f"trial {label} for {device}" if kind == WIDTH else f"trial {label} of {kind} for {device}"
+
+
+def claims_in(chosen: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Iterable[tuple[str, str, str, str]]:
+    """Yield device, kind of search, claim and the label of its champion."""
+    for device, kinds in chosen.items():
+        for kind, claims in kinds.items():
+            for claim, label in claims.items():
+                yield device, kind, claim, label

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from demonstration import detectable, difference, show
+from demonstration_tables import detectable, difference, show
 
 from tests.runs import ROOT
 
