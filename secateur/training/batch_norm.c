@@ -54,22 +54,29 @@ static float *along_row(const float *of_channels, int64_t channels, int64_t row)
     return repeated;
 }
 
-/* Of each channel, the sums of what `first` and `second` are along a row; is_masked: where `mask` is positive. */
-INLINE void add_row(const number *restrict x, const number *restrict g, const number *restrict mask,
-                    const float *restrict center, float *restrict first, float *restrict second, int64_t size,
-                    int is_backward, int is_masked) {
+/* Adds up along a row: forward x - center and its square; backward the gradient and its product with x - center. The
+   gradient is g, or g + h where there are `two`; where it is masked, only where `mask` is positive, and then kept. */
+INLINE void add_row(const number *restrict x, const number *restrict g, const number *restrict h,
+                    const number *restrict mask, const float *restrict center, number *restrict kept,
+                    float *restrict first, float *restrict second, int64_t size, int is_backward, int is_masked,
+                    int is_two) {
 #pragma omp simd
     for (int64_t j = 0; j < size; j++) {
         float centered = widen(x[j]) - center[j];
         float value = is_backward ? widen(g[j]) : centered;
-        if (is_masked) value = widen(mask[j]) > 0 ? value : 0;
+        if (is_two) value += widen(h[j]);
+        if (is_masked) {
+            value = widen(mask[j]) > 0 ? value : 0;
+            kept[j] = narrow(value);
+        }
         first[j] += value;
         second[j] += value * centered;
     }
 }
 
-INLINE int add_up(const number *x, const number *g, const number *mask, const float *center, double *totals,
-                  int64_t size, int64_t channels, int threads, int is_backward, int is_masked) {
+INLINE int add_up(const number *x, const number *g, const number *h, const number *mask, const float *center,
+                  number *kept, double *totals, int64_t size, int64_t channels, int threads, int is_backward,
+                  int is_masked, int is_two) {
     int64_t row = row_of(channels), rows = (size + row - 1) / row;
     double *sums = calloc((size_t)threads * 2 * row, sizeof(double));
     float *centers = along_row(center, channels, row);
@@ -85,10 +92,9 @@ INLINE int add_up(const number *x, const number *g, const number *mask, const fl
             memset(second, 0, sizeof second);
             for (int64_t stop = i + FLUSH < end ? i + FLUSH : end; i < stop; i++) {
                 int64_t at = i * row, length = size - at;
-                if (length >= row)
-                    add_row(x + at, g + at, mask + at, centers, first, second, row, is_backward, is_masked);
-                else
-                    add_row(x + at, g + at, mask + at, centers, first, second, length, is_backward, is_masked);
+                if (length > row) length = row;
+                add_row(x + at, is_backward ? g + at : x, is_two ? h + at : x, is_masked ? mask + at : x, centers,
+                        is_masked ? kept + at : NULL, first, second, length, is_backward, is_masked, is_two);
             }
             for (int64_t j = 0; j < row; j++) { own[j] += first[j]; own[row + j] += second[j]; }
         }
@@ -116,7 +122,7 @@ int forward(const number *x, const float *weight, const float *bias, float *runn
     if (!failed) {
         /* Around the first position's numbers, squares do not cancel (Chan et al. 1983, "shifted data"). */
         for (int64_t c = 0; c < channels; c++) mean[c] = widen(x[c]);
-        failed = add_up(x, x, x, mean, totals, size, channels, threads, 0, 0);
+        failed = add_up(x, NULL, NULL, NULL, mean, NULL, totals, size, channels, threads, 0, 0, 0);
     }
     for (int64_t c = 0; !failed && c < channels; c++) {
         double shift = totals[c] / positions, center = mean[c] + shift;
@@ -144,30 +150,25 @@ int forward(const number *x, const float *weight, const float *bias, float *runn
     return failed;
 }
 
-INLINE void descend(const number *restrict x, const number *restrict g, const number *restrict mask,
-                    const float *restrict of_g, const float *restrict of_x, const float *restrict offset,
-                    number *restrict dx, number *restrict masked, int64_t size, int is_masked, int is_kept) {
-#pragma omp simd
-    for (int64_t j = 0; j < size; j++) {
-        float value = widen(g[j]);
-        if (is_masked) value = widen(mask[j]) > 0 ? value : 0;
-        if (is_kept) masked[j] = narrow(value);
-        dx[j] = narrow(value * of_g[j] + widen(x[j]) * of_x[j] + offset[j]);
-    }
-}
+/* The gradients of x, weight and bias, from that of y.
 
-/* The gradients of x, weight and bias, from that of y. With `mask`, what a ReLU made of y (or of a sum with y in it),
-   from the gradient of that; with `masked`, also the gradient of the sum. Returns as `forward`. */
-int backward(const number *x, const number *g, const number *mask, const float *weight, const float *mean,
-             const float *inverse, number *dx, number *masked, float *dweight, float *dbias, int64_t size,
-             int64_t channels, int threads) {
+   With `mask`, which is what a ReLU made of y, or of a sum with y in it: from the gradient of that, g, or g + h where
+   there is an h. Then `kept` becomes the gradient of the sum; it may be `dx`, where that is not wanted. Returns as
+   `forward`. */
+int backward(const number *x, const number *g, const number *h, const number *mask, const float *weight,
+             const float *mean, const float *inverse, number *dx, number *kept, float *dweight, float *dbias,
+             int64_t size, int64_t channels, int threads) {
     int64_t positions = size / channels, row = row_of(channels);
     double *totals = malloc(2 * channels * sizeof(double));
     float *factors = malloc(3 * channels * sizeof(float));
     int failed = !totals || !factors;
-    if (!failed)
-        failed = mask ? add_up(x, g, mask, mean, totals, size, channels, threads, 1, 1)
-                      : add_up(x, g, g, mean, totals, size, channels, threads, 1, 0);
+    if (failed) {
+    } else if (mask && h)
+        failed = add_up(x, g, h, mask, mean, kept, totals, size, channels, threads, 1, 1, 1);
+    else if (mask)
+        failed = add_up(x, g, NULL, mask, mean, kept, totals, size, channels, threads, 1, 1, 0);
+    else
+        failed = add_up(x, g, NULL, NULL, mean, NULL, totals, size, channels, threads, 1, 0, 0);
     for (int64_t c = 0; !failed && c < channels; c++) {
         double slope = (double)weight[c] * inverse[c];
         double of_x = -slope * inverse[c] * inverse[c] * totals[channels + c] / positions;
@@ -182,15 +183,13 @@ int backward(const number *x, const number *g, const number *mask, const float *
     float *offset = failed ? NULL : along_row(factors + 2 * channels, channels, row);
     failed = !of_g || !of_x || !offset;
     if (!failed) {
+        const number *gradient = mask ? kept : g;
 #pragma omp parallel for num_threads(threads) if (threads > 1)
         for (int64_t at = 0; at < size; at += row) {
             int64_t length = size - at < row ? size - at : row;
-            if (mask && masked)
-                descend(x + at, g + at, mask + at, of_g, of_x, offset, dx + at, masked + at, length, 1, 1);
-            else if (mask)
-                descend(x + at, g + at, mask + at, of_g, of_x, offset, dx + at, NULL, length, 1, 0);
-            else
-                descend(x + at, g + at, NULL, of_g, of_x, offset, dx + at, NULL, length, 0, 0);
+#pragma omp simd
+            for (int64_t j = 0; j < length; j++)
+                dx[at + j] = narrow(widen(gradient[at + j]) * of_g[j] + widen(x[at + j]) * of_x[j] + offset[j]);
         }
     }
     free(totals); free(factors); free(of_g); free(of_x); free(offset);

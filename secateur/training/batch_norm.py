@@ -21,7 +21,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 (everybody's name for it)
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 from secateur import progress
@@ -36,7 +36,8 @@ _COMPILER_LIMIT_S = 60.0
 
 _RELUS = {F.relu, torch.relu, Tensor.relu}
 _SUMS = {torch.add, Tensor.add, Tensor.__add__, Tensor.add_, Tensor.__iadd__}
-_NOTE = "_secateur_normalized"
+_NOTE, _AGAIN = "_secateur_normalized", "_secateur_again"
+"""Attributes of tensors: a `_Note`; and the same tensor once more, see `_ReLU`."""
 
 
 @contextmanager
@@ -124,6 +125,7 @@ def _sum(func: Callable[..., Any], first: Any, second: Any) -> Any:
         if note is None or note.added_NCHW is not None or added is output:
             continue
         if _are_alike(added, note.input_NCHW, output):
+            added = getattr(added, _AGAIN, added)
             setattr(output, _NOTE, replace(note, added_NCHW=added, version=output._version))
             break
     return output
@@ -143,18 +145,20 @@ def _relu(input: Tensor, inplace: bool = False) -> Tensor | None:  # noqa: A002 
     if note is None or not torch.is_grad_enabled() or input._backward_hooks or input.retains_grad:
         return None
     # Only in place does the ReLU take its input's place in the graph: otherwise that may have other readers.
-    output: Tensor = _ReLU.apply(
+    output: Tensor
+    output, again = _ReLU.apply(
         input if inplace else input.detach(),
         *(note.input_NCHW, note.weight, note.bias, note.added_NCHW, note.mean, note.inverse),
         inplace,
     )
+    setattr(output, _AGAIN, again)
     return output
 
 
 class _BatchNorm(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
+        ctx: Any,
         input_NCHW: Tensor,
         weight: Tensor,
         bias: Tensor,
@@ -177,16 +181,20 @@ class _BatchNorm(torch.autograd.Function):
     def backward(ctx: Any, gradient_NCHW: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
         if gradient_NCHW is None:  # a ReLU has taken this step back, too
             return (None,) * 7
-        *gradients, _masked = _gradients(gradient_NCHW, None, *ctx.saved_tensors, is_sum=False)
+        *gradients, _masked = _gradients([gradient_NCHW], None, *ctx.saved_tensors, is_sum=False)
         return (*gradients, None, None, None, None)
 
 
 class _ReLU(torch.autograd.Function):
-    """Of what was normalised: its backward pass is that of the normalisation, too."""
+    """Of what was normalised: its backward pass is that of the normalisation, too.
+
+    Returns the output twice, in one memory, for two readers: the engine would add their gradients up in a pass of its
+    own.
+    """
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
+        ctx: Any,
         sum_NCHW: Tensor,
         input_NCHW: Tensor,
         weight: Tensor,
@@ -195,24 +203,29 @@ class _ReLU(torch.autograd.Function):
         mean: Tensor,
         inverse: Tensor,
         inplace: bool,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         if inplace:
             ctx.mark_dirty(sum_NCHW)
         output_NCHW = sum_NCHW.relu_() if inplace else sum_NCHW.relu()
         ctx.save_for_backward(output_NCHW, input_NCHW, weight, mean, inverse)
-        ctx.is_sum = added_NCHW is not None  # type: ignore[attr-defined]
-        return output_NCHW
+        ctx.is_sum = added_NCHW is not None
+        ctx.set_materialize_grads(False)
+        again_NCHW = output_NCHW.new_empty(0).set_(output_NCHW)  # type: ignore[call-overload]
+        return output_NCHW, again_NCHW
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient_NCHW: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *both_NCHW: Tensor | None) -> tuple[Tensor | None, ...]:
+        present = [gradient for gradient in both_NCHW if gradient is not None]
+        if not present:
+            return (None,) * 8
         output_NCHW, *normalization = ctx.saved_tensors
-        *gradients, of_added = _gradients(gradient_NCHW, output_NCHW, *normalization, is_sum=ctx.is_sum)
+        *gradients, of_added = _gradients(present, output_NCHW, *normalization, is_sum=ctx.is_sum)
         return (None, *gradients, of_added, None, None, None)
 
 
 def _gradients(
-    gradient_NCHW: Tensor,
+    of_output: Sequence[Tensor],
     mask_NCHW: Tensor | None,
     input_NCHW: Tensor,
     weight: Tensor,
@@ -222,12 +235,16 @@ def _gradients(
     is_sum: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Return the gradients of a normalisation's input, weight and bias, and of what was added to its output."""
-    gradient_NCHW = gradient_NCHW.to(input_NCHW.dtype).contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last
+    first, second = (
+        *(gradient.to(input_NCHW.dtype).contiguous(memory_format=layout) for gradient in of_output),
+        None,
+    )[:2]
     of_input, of_weight, of_bias = torch.empty_like(input_NCHW), torch.empty_like(weight), torch.empty_like(weight)
-    of_added = torch.empty_like(input_NCHW) if is_sum else None
-    given = (input_NCHW, gradient_NCHW, mask_NCHW, weight, mean, inverse)
-    _call("backward", *given, of_input, of_added, of_weight, of_bias)
-    return of_input, of_weight, of_bias, of_added
+    of_sum = torch.empty_like(input_NCHW) if is_sum else of_input
+    given = (input_NCHW, first, second, mask_NCHW, weight, mean, inverse)
+    _call("backward", *given, of_input, of_sum, of_weight, of_bias)
+    return of_input, of_weight, of_bias, of_sum if is_sum else None
 
 
 def _is_fit(input_NCHW: Tensor) -> bool:
