@@ -108,22 +108,19 @@ INLINE int add_up(const number *x, const number *g, const number *h, const numbe
     return 0;
 }
 
-/* y = (x - mean) / sqrt(variance + epsilon) * weight + bias.
+/* What makes y = x * slope + offset of x: (x - mean) / sqrt(variance + epsilon) * weight + bias.
 
    Running statistics may be NULL. `mean` and `inverse` (of the deviation) are kept for the backward pass. Returns 0, or
    1 if there is no memory. */
-int forward(const number *x, const float *weight, const float *bias, float *running_mean, float *running_var,
-            double momentum, double epsilon, number *y, float *mean, float *inverse, int64_t size, int64_t channels,
-            int threads) {
-    int64_t positions = size / channels, row = row_of(channels);
+int statistics(const number *x, const float *weight, const float *bias, float *running_mean, float *running_var,
+               double momentum, double epsilon, float *mean, float *inverse, float *slope, float *offset, int64_t size,
+               int64_t channels, int threads) {
+    int64_t positions = size / channels;
     double *totals = malloc(2 * channels * sizeof(double));
-    float *slope = malloc(channels * sizeof(float)), *offset = malloc(channels * sizeof(float));
-    int failed = !totals || !slope || !offset;
-    if (!failed) {
-        /* Around the first position's numbers, squares do not cancel (Chan et al. 1983, "shifted data"). */
-        for (int64_t c = 0; c < channels; c++) mean[c] = widen(x[c]);
-        failed = add_up(x, NULL, NULL, NULL, mean, NULL, totals, size, channels, threads, 0, 0, 0);
-    }
+    if (!totals) return 1;
+    /* Around the first position's numbers, squares do not cancel (Chan et al. 1983, "shifted data"). */
+    for (int64_t c = 0; c < channels; c++) mean[c] = widen(x[c]);
+    int failed = add_up(x, NULL, NULL, NULL, mean, NULL, totals, size, channels, threads, 0, 0, 0);
     for (int64_t c = 0; !failed && c < channels; c++) {
         double shift = totals[c] / positions, center = mean[c] + shift;
         double variance = totals[channels + c] / positions - shift * shift;
@@ -135,26 +132,47 @@ int forward(const number *x, const float *weight, const float *bias, float *runn
         if (running_mean) running_mean[c] += momentum * (center - running_mean[c]);
         if (running_var) running_var[c] += momentum * (variance * positions / (positions - 1) - running_var[c]);
     }
-    float *slopes = failed ? NULL : along_row(slope, channels, row);
-    float *offsets = failed ? NULL : along_row(offset, channels, row);
-    failed = !slopes || !offsets;
+    free(totals);
+    return failed;
+}
+
+INLINE int normalize_all(const number *x, const number *added, const float *slope, const float *offset, number *y,
+                         int64_t size, int64_t channels, int threads, int is_sum, int is_relu) {
+    int64_t row = row_of(channels);
+    float *slopes = along_row(slope, channels, row), *offsets = along_row(offset, channels, row);
+    int failed = !slopes || !offsets;
     if (!failed) {
 #pragma omp parallel for num_threads(threads) if (threads > 1)
         for (int64_t at = 0; at < size; at += row) {
             int64_t length = size - at < row ? size - at : row;
 #pragma omp simd
-            for (int64_t j = 0; j < length; j++) y[at + j] = narrow(widen(x[at + j]) * slopes[j] + offsets[j]);
+            for (int64_t j = 0; j < length; j++) {
+                float value = widen(x[at + j]) * slopes[j] + offsets[j];
+                if (is_sum) value += widen(added[at + j]);
+                if (is_relu) value = value < 0 ? 0 : value;  /* NaN stays NaN */
+                y[at + j] = narrow(value);
+            }
         }
     }
-    free(totals); free(slope); free(offset); free(slopes); free(offsets);
+    free(slopes);
+    free(offsets);
     return failed;
+}
+
+/* y = x * slope + offset, + added where that is not NULL; of that the ReLU where `is_relu`. Returns as above. */
+int normalize(const number *x, const number *added, const float *slope, const float *offset, number *y, int is_relu,
+              int64_t size, int64_t channels, int threads) {
+    if (added && is_relu) return normalize_all(x, added, slope, offset, y, size, channels, threads, 1, 1);
+    if (added) return normalize_all(x, added, slope, offset, y, size, channels, threads, 1, 0);
+    if (is_relu) return normalize_all(x, NULL, slope, offset, y, size, channels, threads, 0, 1);
+    return normalize_all(x, NULL, slope, offset, y, size, channels, threads, 0, 0);
 }
 
 /* The gradients of x, weight and bias, from that of y.
 
    With `mask`, which is what a ReLU made of y, or of a sum with y in it: from the gradient of that, g, or g + h where
    there is an h. Then `kept` becomes the gradient of the sum; it may be `dx`, where that is not wanted. Returns as
-   `forward`. */
+   above. */
 int backward(const number *x, const number *g, const number *h, const number *mask, const float *weight,
              const float *mean, const float *inverse, number *dx, number *kept, float *dweight, float *dbias,
              int64_t size, int64_t channels, int threads) {

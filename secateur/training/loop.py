@@ -18,13 +18,13 @@ from torch.optim import Optimizer
 from secateur import progress
 from secateur.errors import InputError, MachineError, TrainingError
 from secateur.training import processes
-from secateur.training.batch_norm import fast_batch_norm
+from secateur.training.batch_norm import Context, fast_batch_norm_on
 from secateur.training.batches import Batches, Images, Minibatch, Normalization
 from secateur.training.callbacks import Callbacks
 from secateur.training.checkpoint import read_checkpoint, write_checkpoint
 from secateur.training.evaluation import check_device, evaluate
 from secateur.training.losses import Criterion
-from secateur.training.memory import freed_memory_kept
+from secateur.training.memory import freed_memory_kept, is_out_of_memory
 from secateur.training.optimization import WeightAverage, follow_parameters, learning_rate, make_optimizer
 from secateur.training.outcomes import Evaluation, TrainedEpoch, TrainingResult
 from secateur.training.settings import TrainingSettings, autocast
@@ -127,6 +127,8 @@ class _Trainer:
     goes_on: Callable[[Sequence[TrainedEpoch]], bool]
     epochs: list[TrainedEpoch] = field(default_factory=list)
     validation: Evaluation | None = None
+    fast: Context | None = None
+    """What forward and backward passes are run in; not known before the first minibatch."""
 
     @property
     def lr(self) -> float:
@@ -220,15 +222,27 @@ class _Trainer:
         """Give the parameters the minibatch's gradients; return its loss, and what was descended on."""
         while True:
             try:
-                return self._accumulated(images)
+                return self._tried(images) if self.fast is None else self._accumulated(images, self.fast)
             except RuntimeError as exc:
-                if not _is_out_of_memory(exc):
+                if not is_out_of_memory(exc):
                     raise
                 problem = str(exc)
             # Here, and not above, the exception and the tensors that it holds are gone.
             self._divide(len(images.labels_N), problem)
 
-    def _accumulated(self, images: Minibatch) -> Tensor:
+    def _tried(self, images: Minibatch) -> Tensor:
+        """Do as `_gradients`, and find out how the network is to be run."""
+        fast, before = fast_batch_norm_on(self.settings.device), [buffer.clone() for buffer in self.model.buffers()]
+        values_2 = self._accumulated(images, fast)
+        if fast is not nullcontext and bool(values_2.isnan().any()):
+            for buffer, value in zip(self.model.buffers(), before, strict=True):
+                buffer.copy_(value)
+            fast = nullcontext
+            values_2 = self._accumulated(images, fast)
+        self.fast = fast
+        return values_2
+
+    def _accumulated(self, images: Minibatch, fast: Context) -> Tensor:
         """Do as `_gradients`, in as many parts as the settings say.
 
         No reference to the autograd graph survives: it would hold the shapes that a callback may change before the
@@ -240,12 +254,12 @@ class _Trainer:
         values: list[Tensor] = []
         parts = zip(torch.split(images.inputs_NCHW, size), torch.split(images.labels_N, size), strict=True)
         for part_NCHW, part_N in parts:
-            with fast_batch_norm(self.settings.device), autocast(self.settings.device, self.settings.precision):
+            with fast(), autocast(self.settings.device, self.settings.precision):
                 logits_NK = self.model(part_NCHW)
             loss = self.criterion(part_NCHW, logits_NK, part_N) * (len(part_N) / num_images * images.share)
             is_first = not values and processes.is_first()
             objective = self.callbacks.before_backward(loss) if is_first else loss
-            with fast_batch_norm(self.settings.device):  # the backward pass may compute parts of a network again
+            with fast():  # back, parts of a network may be computed again
                 self.scaler.scale(objective).backward()  # type: ignore[no-untyped-call]
             values.append(torch.stack([loss.detach(), objective.detach()]))
         return torch.stack(values).sum(dim=0)
@@ -276,7 +290,7 @@ class _Trainer:
             except TrainingError as exc:
                 raise TrainingError(f"{where}{exc}") from None
             except RuntimeError as exc:
-                if not _is_out_of_memory(exc) or batch_size == 1:
+                if not is_out_of_memory(exc) or batch_size == 1:
                     raise
             batch_size //= 2
 
@@ -369,11 +383,6 @@ class _Losses:
                 self.num_images += seen.num_images
             self._unseen.clear()
         return self._total / self.num_images
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Tell whether memory was short: the CPU's allocator has no error of its own."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The C library's memory, which every training step takes and leaves again."""
+"""Memory: the C library's, which every training step takes and leaves again, and how to tell that it was short."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import ctypes
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import torch
 
 from secateur.training.settings import Device
 
@@ -31,3 +33,8 @@ def freed_memory_kept(device: Device) -> Iterator[None]:
         yield
     finally:
         libc.malloc_trim(0)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Tell whether memory was short: the CPU's allocator has no error of its own."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Generator, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from secateur.training.batch_norm import fast_batch_norm
+from secateur.training.batch_norm import fast_batch_norm_on
 from secateur.training.batches import Images, Normalization, fastest_memory_format, normalized
 from secateur.training.settings import Device
 
@@ -42,13 +44,17 @@ def recalibrate_bn(
     model.to(device).eval()
     layout = fastest_memory_format(model, images, normalize, device)
     try:
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # a plain average over all batches
-            norm.train()
-        with torch.no_grad(), fast_batch_norm(device):
-            for batch_NHWC in images.batches(parts):
-                model(normalized(batch_NHWC.to(device), normalize).contiguous(memory_format=layout))
+        for fast in (fast_batch_norm_on(device), nullcontext):
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None  # a plain average over all batches
+                norm.train()
+            with torch.no_grad():
+                for batch_NHWC in images.batches(parts):
+                    with fast():
+                        model(normalized(batch_NHWC.to(device), normalize).contiguous(memory_format=layout))
+            if all(bool(norm.running_mean.isfinite().all()) for norm in norms if norm.running_mean is not None):
+                break
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

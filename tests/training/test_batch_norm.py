@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -15,10 +16,20 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torchvision.models import densenet121, mobilenet_v3_small, resnet18
 
-from secateur.training import batch_norm
-from secateur.training.batch_norm import fast_batch_norm
+from secateur.training import (
+    NoCallbacks,
+    TrainingSettings,
+    batch_norm,
+    kernels,
+    loop,
+    recalibrate_bn,
+    recalibration,
+    train,
+)
+from secateur.training.batch_norm import fast_batch_norm, fast_batch_norm_on
+from tests.training.networks import Unchanged, some_images
 
-pytestmark = pytest.mark.skipif(batch_norm._kernels(torch.float32) is None, reason="needs a C compiler called cc")
+pytestmark = pytest.mark.skipif(kernels.kernels(torch.float32) is None, reason="needs a C compiler called cc")
 
 
 def layer(num_channels: int, seed: int = 0) -> nn.BatchNorm2d:
@@ -61,7 +72,7 @@ USES: dict[str, Forward] = {
 def gradients(forward: Forward, norm: nn.BatchNorm2d, x: Tensor, other: Tensor, *, is_ours: bool) -> list[Tensor]:
     """Return output, gradients and running statistics."""
     norm, x, other = copy.deepcopy(norm), x.clone().requires_grad_(), other.clone().requires_grad_()
-    with fast_batch_norm("cpu") if is_ours else nullcontext():
+    with fast_batch_norm() if is_ours else nullcontext():
         output = forward(norm, x, other)
         of_output = torch.linspace(-1, 2, output.numel(), dtype=torch.float64).view(output.shape).to(output.dtype)
         output.backward(of_output)
@@ -93,7 +104,7 @@ def test_bf16(name: str) -> None:
     # Rounding decides which of the sums next to zero a ReLU lets through.
     assert all(our <= 1.5 * torchs + 1e-6 for our, torchs in zip(ours, torchs, strict=True))
     exact = layer(11).double()(x.double())
-    with fast_batch_norm("cpu"):
+    with fast_batch_norm():
         output = layer(11)(x)
     assert output.dtype == torch.bfloat16
     # Rounded once, to the nearest.
@@ -122,7 +133,7 @@ def test_what_is_not_a_number_stays_so() -> None:
         for bad in (float("nan"), float("inf")):
             x = features(4, 3, 5, 5).to(dtype)
             x[1, 1, 2, 3] = bad
-            with fast_batch_norm("cpu"):
+            with fast_batch_norm():
                 output = F.relu(layer(3)(x))
             assert output[:, 1].isnan().all()
             assert output[:, [0, 2]].isfinite().all()
@@ -146,26 +157,26 @@ def test_what_the_kernels_are_not_for_torch_does(name: str, monkeypatch: pytest.
 
     module, x = others()[name]
     expected = copy.deepcopy(module)(x)
-    monkeypatch.setattr(batch_norm, "_call", fail)
-    with fast_batch_norm("cpu"):
+    monkeypatch.setattr(batch_norm, "call", fail)
+    with fast_batch_norm():
         assert torch.equal(module(x), expected)
 
 
 def test_statistics_of_the_batch_alone() -> None:
     module = nn.BatchNorm2d(3, track_running_stats=False)
     x = features(4, 3, 5, 5)
-    with fast_batch_norm("cpu"):
+    with fast_batch_norm():
         assert torch.allclose(module(x), copy.deepcopy(module)(x), atol=1e-5)
 
 
 def test_one_position_is_refused_as_torch_does() -> None:
-    with fast_batch_norm("cpu"), pytest.raises(ValueError, match="more than 1 value per channel"):
+    with fast_batch_norm(), pytest.raises(ValueError, match="more than 1 value per channel"):
         layer(3)(features(1, 3, 1, 1))
 
 
 def test_a_gradient_that_is_looked_at_is_there() -> None:
     seen: list[Tensor] = []
-    with fast_batch_norm("cpu"):
+    with fast_batch_norm():
         output = layer(3)(features(4, 3, 5, 5))
         output.register_hook(seen.append)
         F.relu(output).sum().backward()
@@ -184,7 +195,7 @@ def test_networks_of_others(create: Callable[..., nn.Module]) -> None:
 
     def of(network: nn.Module, inputs_NCHW: Tensor, *, is_ours: bool) -> list[Tensor]:
         network = copy.deepcopy(network)
-        with fast_batch_norm("cpu") if is_ours else nullcontext():
+        with fast_batch_norm() if is_ours else nullcontext():
             F.cross_entropy(network(inputs_NCHW), labels_N).backward()  # type: ignore[no-untyped-call]
         return [parameter.grad.double() for parameter in network.parameters() if parameter.grad is not None]
 
@@ -193,13 +204,88 @@ def test_networks_of_others(create: Callable[..., nn.Module]) -> None:
     assert max(float((a - b).norm() / b.norm().clamp_min(1e-4)) for a, b in zip(found, exact, strict=True)) < 0.05
 
 
+def relu(x: Tensor) -> Tensor:
+    return torch.relu(x)
+
+
+class Activation(nn.Module):
+    """In Python, or where Python cannot look."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+class Doubled(torch.autograd.Function):
+    """A function of somebody's own."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x * 2
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient * 2
+
+
+def scripted(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # deprecated, and in use
+        compiled: Callable[[Tensor], Tensor] = torch.jit.script(function)
+    return compiled
+
+
+@pytest.mark.parametrize("function", [relu, Doubled.apply, scripted(relu)], ids=["torch", "a Function", "TorchScript"])
+def test_what_cannot_be_seen_is_computed_without_us(function: Callable[[Tensor], Tensor]) -> None:
+    def trained(*, is_ours: bool) -> list[Tensor]:
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            *(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), Activation(function)),
+            *(nn.Conv2d(4, 10, 3), nn.BatchNorm2d(10), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        )
+        settings = TrainingSettings(epochs=1, lr=0.1, batch_size=8, max_shift=0, flip=False)
+        images = some_images(16)
+        with pytest.MonkeyPatch.context() as patch:
+            if not is_ours:
+                patch.setattr(loop, "fast_batch_norm_on", lambda _: nullcontext)
+                patch.setattr(recalibration, "fast_batch_norm_on", lambda _: nullcontext)
+            recalibrate_bn(model, images, Unchanged())
+            train(model, images, images, settings, NoCallbacks(), normalize=Unchanged())
+        return [tensor.detach() for tensor in model.state_dict().values()]
+
+    for ours, torchs in zip(trained(is_ours=True), trained(is_ours=False), strict=True):
+        assert torch.allclose(ours, torchs, atol=1e-4)
+
+
+def test_what_is_read_after_the_end_is_filled() -> None:
+    with fast_batch_norm():
+        normalized = layer(3)(x := features(4, 3, 5, 5))
+        summed = normalized + x
+        output = F.relu(summed)
+    expected = layer(3)(x)
+    assert torch.allclose(normalized, expected, atol=1e-5)
+    assert torch.allclose(summed, expected + x, atol=1e-5)
+    assert torch.allclose(output, F.relu(expected + x), atol=1e-5)
+
+
+def test_what_a_sum_is_made_of_may_change_afterwards() -> None:
+    x, other = features(4, 3, 5, 5), features(4, 3, 5, 5, seed=1)
+    expected = layer(3)(x) + other
+    with fast_batch_norm():
+        summed = layer(3)(x) + other
+        F.relu(summed)
+        other.mul_(2)
+        x.zero_()
+        assert torch.allclose(summed * 1, expected, atol=1e-5)
+
+
 def test_without_a_compiler_everything_is_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    batch_norm._kernels.cache_clear()
+    kernels.kernels.cache_clear()
     try:
-        x = features(4, 3, 5, 5)
-        with fast_batch_norm("cpu"):
-            found = layer(3)(x)
-        assert torch.equal(found, layer(3)(x))
+        assert fast_batch_norm_on("cpu") is nullcontext
     finally:
-        batch_norm._kernels.cache_clear()
+        kernels.kernels.cache_clear()
