@@ -6,6 +6,10 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheel .
 
 FROM python:3.11.13-slim-bookworm
 ENV PYTHONUNBUFFERED=1 UV_SYSTEM_PYTHON=1 UV_NO_CACHE=1
+# A C compiler: batch normalisation on the CPU is compiled for the host's own.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
 COPY requirements.lock /tmp/
 RUN pip install --no-cache-dir 'uv>=0.9,<1' && uv pip install --compile-bytecode --require-hashes --requirements /tmp/requirements.lock
 COPY --from=build /wheel /tmp/wheel

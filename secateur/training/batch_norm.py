@@ -28,7 +28,6 @@ _SUMS_IN_PLACE = {Tensor.add_, Tensor.__iadd__}
 _RECIPE, _AGAIN = "_secateur_recipe", "_secateur_again"
 """Attributes of tensors: a `_Recipe`; and the same tensor once more, see `_ReLU`."""
 
-
 Context = Callable[[], AbstractContextManager[None]]
 
 
@@ -74,26 +73,89 @@ class _FastBatchNorm(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func in _RELUS and (output := _relu(*args, **kwargs)) is not None:
+        output: Any
+        if func in _RELUS and (output := self._relu(*args, **kwargs)) is not None:
             return output
-        if func in _SUMS | _SUMS_IN_PLACE and not kwargs:
-            output = _sum(*args, inplace=func in _SUMS_IN_PLACE)
+        if (func in _SUMS or func in _SUMS_IN_PLACE) and not kwargs:
+            output = self._sum(*args, inplace=func in _SUMS_IN_PLACE)
             if output is not None:
-                self._empty.append(weakref.ref(output))
                 return output
         self.fill()
-        if func is not F.batch_norm:
-            return func(*args, **kwargs)
-        output = _batch_norm(*args, **kwargs)
-        self._empty.append(weakref.ref(output))
-        return output
+        return self._batch_norm(*args, **kwargs) if func is F.batch_norm else func(*args, **kwargs)
 
-    def fill(self) -> None:
-        """Write into what is still empty, and still there, what belongs there."""
-        for reference in self._empty:
-            if (tensor := reference()) is not None:
-                _fill(tensor)
-        self._empty.clear()
+    def fill(self, *, made_of: Tensor | None = None) -> None:
+        """Write into what is still empty, and still there, what belongs there.
+
+        Args:
+            made_of: Only into what this tensor, which is to be written into, is needed for.
+        """
+        there = [tensor for reference in self._empty if (tensor := reference()) is not None]
+        for tensor in there:
+            recipe = _recipe_of(tensor)
+            if recipe is not None and (made_of is None or recipe.reads(made_of)):
+                _fill(tensor, recipe)
+        self._empty = [] if made_of is None else [weakref.ref(tensor) for tensor in there]
+
+    def _leave_empty(self, tensor: Tensor, recipe: _Recipe) -> Tensor:
+        tensor.detach().as_strided((1,), (1,)).fill_(torch.nan)  # so that nobody reads it unnoticed
+        recipe.version = tensor._version
+        setattr(tensor, _RECIPE, recipe)
+        self._empty.append(weakref.ref(tensor))
+        return tensor
+
+    def _batch_norm(
+        self,
+        input: Tensor,  # noqa: A002 (torch's name)
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        training: bool = False,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        vectors = (weight, bias, running_mean, running_var)
+        are_plain = all(vector is None or _is_plain(vector) for vector in vectors)
+        if weight is None or bias is None or not (training and are_plain and _is_fit(input)):
+            return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+        mean, inverse, slope, offset = (torch.empty_like(weight) for _ in range(4))
+        found = (mean, inverse, slope, offset)
+        call("statistics", input, weight, bias, running_mean, running_var, momentum, eps, *found)
+        output = _BatchNorm.apply(input, weight, bias, mean, inverse)
+        recipe = _Recipe(
+            input_NCHW=input, weight=weight, bias=bias, mean=mean, inverse=inverse, slope=slope, offset=offset
+        )
+        return self._leave_empty(output, recipe)
+
+    def _sum(self, first: Any, second: Any, *, inplace: bool) -> Tensor | None:
+        """Return an empty tensor for a sum with a normalised tensor; None if neither is one, or they do not match."""
+        for normalized, added in ((first, second),) if inplace else ((first, second), (second, first)):
+            recipe = _recipe_of(normalized)
+            if recipe is None or recipe.added_NCHW is not None or not _are_alike(added, recipe.input_NCHW):
+                continue
+            if inplace:
+                self.fill(made_of=normalized)
+            if (of_added := _recipe_of(added)) is not None:
+                _fill(added, of_added)
+            output = _Sum.apply(normalized, added, inplace)
+            changed = replace(recipe, added_NCHW=getattr(added, _AGAIN, added), is_followed=False)
+            return self._leave_empty(output, changed)
+        return None
+
+    def _relu(self, input: Tensor, inplace: bool = False) -> Tensor | None:  # noqa: A002 (torch's name)
+        """Return a normalised tensor's ReLU; None if it is none, or somebody wants to see its gradient."""
+        recipe = _recipe_of(input)
+        if recipe is None or input._backward_hooks or input.retains_grad:
+            return None
+        if inplace:
+            self.fill(made_of=input)
+        given = (recipe.input_NCHW, recipe.weight, recipe.bias, recipe.added_NCHW)
+        found = (recipe.mean, recipe.inverse, recipe.slope, recipe.offset)
+        # Only in place does the ReLU take its input's place in the graph: otherwise that may have other readers.
+        output: Tensor
+        output, again = _ReLU.apply(input if inplace else None, *given, *found)
+        setattr(output, _AGAIN, again)
+        return output
 
 
 @dataclass(kw_only=True)
@@ -109,10 +171,15 @@ class _Recipe:
     slope: Tensor
     offset: Tensor
     added_NCHW: Tensor | None = None
-    version: int
+    version: int = -1
     """Of the tensor; anything written into it afterwards makes this void."""
     is_followed: bool = False
     """The tensor has been filled."""
+
+    def reads(self, tensor: Tensor) -> bool:
+        """Tell whether a tensor, or another in the same memory, is among what the tensor is made of."""
+        sources = (self.input_NCHW, self.added_NCHW)
+        return any(source is not None and source.data_ptr() == tensor.data_ptr() for source in sources)
 
 
 def _recipe_of(tensor: object) -> _Recipe | None:
@@ -122,51 +189,10 @@ def _recipe_of(tensor: object) -> _Recipe | None:
     return recipe
 
 
-def _leave_empty(tensor: Tensor, recipe: _Recipe) -> None:
-    tensor.detach().as_strided((1,), (1,)).fill_(torch.nan)  # so that nobody reads it unnoticed
-    recipe.version = tensor._version
-    setattr(tensor, _RECIPE, recipe)
-
-
-def _fill(tensor: Tensor) -> None:
-    recipe = _recipe_of(tensor)
-    if recipe is not None and not recipe.is_followed:
+def _fill(tensor: Tensor, recipe: _Recipe) -> None:
+    if not recipe.is_followed:
         call("normalize", recipe.input_NCHW, recipe.added_NCHW, recipe.slope, recipe.offset, tensor, False)
         recipe.is_followed = True
-
-
-def _batch_norm(
-    input: Tensor,  # noqa: A002 (torch's name)
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
-    vectors = (weight, bias, running_mean, running_var)
-    are_plain = all(vector is None or _is_plain(vector) for vector in vectors)
-    if weight is None or bias is None or not (training and are_plain and _is_fit(input)):
-        return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
-    mean, inverse, slope, offset = (torch.empty_like(weight) for _ in range(4))
-    found = (mean, inverse, slope, offset)
-    call("statistics", input, weight, bias, running_mean, running_var, momentum, eps, *found)
-    output: Tensor = _BatchNorm.apply(input, weight, bias, mean, inverse)
-    _leave_empty(
-        output,
-        _Recipe(
-            input_NCHW=input,
-            weight=weight,
-            bias=bias,
-            mean=mean,
-            inverse=inverse,
-            slope=slope,
-            offset=offset,
-            version=0,
-        ),
-    )
-    return output
 
 
 def _is_fit(input_NCHW: Tensor) -> bool:
@@ -183,40 +209,12 @@ def _is_plain(vector: Tensor) -> bool:
     return vector.dtype == torch.float32 and vector.is_contiguous()
 
 
-def _sum(first: Any, second: Any, *, inplace: bool) -> Tensor | None:
-    """Return an empty tensor for a sum with a normalised tensor; None if neither is one, or they do not match."""
-    for normalized, added in ((first, second),) if inplace else ((first, second), (second, first)):
-        recipe = _recipe_of(normalized)
-        if recipe is None or recipe.added_NCHW is not None or not _are_alike(added, recipe.input_NCHW):
-            continue
-        _fill(added)
-        output: Tensor = _Sum.apply(normalized, added, inplace)
-        _leave_empty(output, replace(recipe, added_NCHW=getattr(added, _AGAIN, added), is_followed=False))
-        return output
-    return None
-
-
 def _are_alike(added: object, input_NCHW: Tensor) -> bool:
     return (
         isinstance(added, Tensor)
         and (added.shape, added.dtype) == (input_NCHW.shape, input_NCHW.dtype)
         and added.is_contiguous(memory_format=torch.channels_last)
     )
-
-
-def _relu(input: Tensor, inplace: bool = False) -> Tensor | None:  # noqa: A002 (torch's name)
-    """Return a normalised tensor's ReLU; None if it is none, or somebody wants to see its gradient."""
-    recipe = _recipe_of(input)
-    if recipe is None or input._backward_hooks or input.retains_grad:
-        return None
-    # Only in place does the ReLU take its input's place in the graph: otherwise that may have other readers.
-    given = (recipe.input_NCHW, recipe.weight, recipe.bias, recipe.added_NCHW)
-    output: Tensor
-    output, again = _ReLU.apply(
-        input if inplace else None, *given, recipe.mean, recipe.inverse, recipe.slope, recipe.offset
-    )
-    setattr(output, _AGAIN, again)
-    return output
 
 
 class _BatchNorm(torch.autograd.Function):

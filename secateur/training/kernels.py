@@ -21,12 +21,17 @@ _WIDE = ("-mprefer-vector-width=512",)
 """GCC uses half of AVX-512's registers unless told to use the whole."""
 _TYPES = {torch.float32: (), torch.bfloat16: ("-DBF16",)}
 _COMPILER_LIMIT_S = 60.0
+_WITHOUT = "Batch normalisation is torch's own, with which training on the CPU takes longer: {}"
 
 
 @cache
 def kernels(dtype: torch.dtype) -> ctypes.CDLL | None:
     """Return the compiled `batch_norm.c`; None for other types than f32 and bf16, or if no compiler works here."""
-    if dtype not in _TYPES or (compiler := shutil.which("cc")) is None:
+    if dtype not in _TYPES:
+        return None
+    if (compiler := shutil.which("cc")) is None:
+        if dtype == torch.float32:  # which is asked for first
+            progress.message(_WITHOUT.format("no C compiler `cc` is installed."))
         return None
     wide = _WIDE if platform.machine() == "x86_64" else ()
     with tempfile.TemporaryDirectory() as folder:
@@ -36,7 +41,7 @@ def kernels(dtype: torch.dtype) -> ctypes.CDLL | None:
             subprocess.run(command, check=True, capture_output=True, timeout=_COMPILER_LIMIT_S)
             return ctypes.CDLL(library)
         except (OSError, subprocess.SubprocessError) as exc:
-            progress.message(f"Batch normalisation is torch's own, which is slower: {compiler} failed: {exc}")
+            progress.message(_WITHOUT.format(f"{compiler} failed: {exc}"))
             return None
 
 

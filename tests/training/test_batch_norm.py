@@ -64,6 +64,12 @@ USES: dict[str, Forward] = {
     "added to in place": lambda norm, x, other: F.relu((other * 1).add_(norm(x))),
     "ReLU, and read besides": lambda norm, x, other: F.relu(y := norm(x)) + y * other,
     "sum, ReLU, and both read besides": lambda norm, x, other: F.relu(s := (y := norm(x)) + other) + y * s,
+    "read by a sum, then ReLU in place": lambda norm, x, other: (
+        (s := norm(other) + (y := norm(x))) is s and F.relu(y, inplace=True) + s
+    ),
+    "sum in place, and an earlier sum": lambda norm, x, other: (
+        (s := (y := norm(x)) + other) is s and F.relu(y.add_(x)) + s
+    ),
     "ReLU twice": lambda norm, x, _: F.relu(y := norm(x)) + 3 * F.relu(y),
     "another activation": lambda norm, x, _: F.silu(norm(x)),
 }
