@@ -36,6 +36,7 @@ static inline number narrow(float value) { return value; }
 #endif
 
 #define FLUSH 256
+#define FEW 32
 #define LANES 16
 #define ROW 512
 #define INLINE static inline __attribute__((always_inline))
@@ -118,8 +119,10 @@ int statistics(const number *x, const float *weight, const float *bias, float *r
     int64_t positions = size / channels;
     double *totals = malloc(2 * channels * sizeof(double));
     if (!totals) return 1;
-    /* Around the first position's numbers, squares do not cancel (Chan et al. 1983, "shifted data"). */
-    for (int64_t c = 0; c < channels; c++) mean[c] = widen(x[c]);
+    /* Around the mean of a few numbers, squares do not cancel (Chan et al. 1983, "shifted data"). */
+    memset(mean, 0, channels * sizeof(float));
+    for (int64_t k = 0; k < FEW; k++)
+        for (int64_t c = 0; c < channels; c++) mean[c] += widen(x[positions * k / FEW * channels + c]) / FEW;
     int failed = add_up(x, NULL, NULL, NULL, mean, NULL, totals, size, channels, threads, 0, 0, 0);
     for (int64_t c = 0; !failed && c < channels; c++) {
         double shift = totals[c] / positions, center = mean[c] + shift;

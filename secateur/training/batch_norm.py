@@ -9,14 +9,15 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (everybody's name for it)
 from torch import Tensor
+from torch._C._autograd import _top_saved_tensors_default_hooks
 from torch.autograd.function import once_differentiable
-from torch.autograd.graph import increment_version
+from torch.autograd.graph import Node, increment_version
 from torch.overrides import TorchFunctionMode
 
 from secateur.training.kernels import call, kernels
@@ -44,7 +45,9 @@ def fast_batch_norm_on(device: Device) -> Context:
 def fast_batch_norm() -> Iterator[None]:
     """Let the kernels normalise channels-last images, in f32 or bf16, by the batch's own statistics.
 
-    There must be weight and bias. Whatever else a network does, torch does.
+    There must be weight and bias. Whatever else a network does, torch does; and all of it where activations are not
+    kept but computed again (`torch.utils.checkpoint`). Hooks on the gradient of a normalised tensor, or of its ReLU,
+    must be there before it is used.
     """
     mode = _FastBatchNorm()
     try:
@@ -76,7 +79,7 @@ class _FastBatchNorm(TorchFunctionMode):
         output: Any
         if func in _RELUS and (output := self._relu(*args, **kwargs)) is not None:
             return output
-        if (func in _SUMS or func in _SUMS_IN_PLACE) and not kwargs:
+        if (func in _SUMS or func in _SUMS_IN_PLACE) and len(args) == 2 and not kwargs:
             output = self._sum(*args, inplace=func in _SUMS_IN_PLACE)
             if output is not None:
                 return output
@@ -94,11 +97,14 @@ class _FastBatchNorm(TorchFunctionMode):
             recipe = _recipe_of(tensor)
             if recipe is not None and (made_of is None or recipe.reads(made_of)):
                 _fill(tensor, recipe)
+                if not torch.is_grad_enabled():
+                    setattr(tensor, _RECIPE, None)  # it holds what nobody needs for a backward pass
         self._empty = [] if made_of is None else [weakref.ref(tensor) for tensor in there]
 
     def _leave_empty(self, tensor: Tensor, recipe: _Recipe) -> Tensor:
         tensor.detach().as_strided((1,), (1,)).fill_(torch.nan)  # so that nobody reads it unnoticed
-        recipe.version = tensor._version
+        recipe.version, recipe.grad_fn = tensor._version, tensor.grad_fn
+        recipe.versions = [source._version for source in recipe.sources]
         setattr(tensor, _RECIPE, recipe)
         self._empty.append(weakref.ref(tensor))
         return tensor
@@ -115,8 +121,14 @@ class _FastBatchNorm(TorchFunctionMode):
         eps: float = 1e-5,
     ) -> Tensor:
         vectors = (weight, bias, running_mean, running_var)
-        are_plain = all(vector is None or _is_plain(vector) for vector in vectors)
-        if weight is None or bias is None or not (training and are_plain and _is_fit(input)):
+        if (
+            weight is None
+            or bias is None
+            or not training
+            or eps <= 0
+            or not _is_fit(input)
+            or not all(vector is None or _is_plain(vector, input.shape[1]) for vector in vectors)
+        ):
             return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
         mean, inverse, slope, offset = (torch.empty_like(weight) for _ in range(4))
         found = (mean, inverse, slope, offset)
@@ -130,22 +142,23 @@ class _FastBatchNorm(TorchFunctionMode):
     def _sum(self, first: Any, second: Any, *, inplace: bool) -> Tensor | None:
         """Return an empty tensor for a sum with a normalised tensor; None if neither is one, or they do not match."""
         for normalized, added in ((first, second),) if inplace else ((first, second), (second, first)):
-            recipe = _recipe_of(normalized)
+            recipe = _usable_recipe_of(normalized, inplace=inplace)
             if recipe is None or recipe.added_NCHW is not None or not _are_alike(added, recipe.input_NCHW):
+                continue
+            if inplace and _share_memory(added, normalized):
                 continue
             if inplace:
                 self.fill(made_of=normalized)
             if (of_added := _recipe_of(added)) is not None:
                 _fill(added, of_added)
             output = _Sum.apply(normalized, added, inplace)
-            changed = replace(recipe, added_NCHW=getattr(added, _AGAIN, added), is_followed=False)
-            return self._leave_empty(output, changed)
+            return self._leave_empty(output, replace(recipe, added_NCHW=_again(added), is_followed=False))
         return None
 
     def _relu(self, input: Tensor, inplace: bool = False) -> Tensor | None:  # noqa: A002 (torch's name)
-        """Return a normalised tensor's ReLU; None if it is none, or somebody wants to see its gradient."""
-        recipe = _recipe_of(input)
-        if recipe is None or input._backward_hooks or input.retains_grad:
+        """Return a normalised tensor's ReLU; None if it is none."""
+        recipe = _usable_recipe_of(input, inplace=inplace)
+        if recipe is None:
             return None
         if inplace:
             self.fill(made_of=input)
@@ -173,13 +186,21 @@ class _Recipe:
     added_NCHW: Tensor | None = None
     version: int = -1
     """Of the tensor; anything written into it afterwards makes this void."""
+    versions: list[int] = field(default_factory=list)
+    """Of `sources`."""
+    grad_fn: Node | None = None
+    """Of the tensor; another one: the tensor was cut off, or grafted."""
     is_followed: bool = False
     """The tensor has been filled."""
 
+    @property
+    def sources(self) -> list[Tensor]:
+        """What the tensor is made of."""
+        return [self.input_NCHW] if self.added_NCHW is None else [self.input_NCHW, self.added_NCHW]
+
     def reads(self, tensor: Tensor) -> bool:
         """Tell whether a tensor, or another in the same memory, is among what the tensor is made of."""
-        sources = (self.input_NCHW, self.added_NCHW)
-        return any(source is not None and source.data_ptr() == tensor.data_ptr() for source in sources)
+        return any(_share_memory(source, tensor) for source in self.sources)
 
 
 def _recipe_of(tensor: object) -> _Recipe | None:
@@ -187,6 +208,32 @@ def _recipe_of(tensor: object) -> _Recipe | None:
     if recipe is None or not isinstance(tensor, Tensor) or recipe.version != tensor._version:
         return None
     return recipe
+
+
+def _usable_recipe_of(tensor: object, *, inplace: bool) -> _Recipe | None:
+    """Return a tensor's recipe, if something else may be made by it, too: in values and in gradients."""
+    recipe = _recipe_of(tensor)
+    if recipe is None or not isinstance(tensor, Tensor):
+        return None
+    is_unchanged = [source._version for source in recipe.sources] == recipe.versions
+    is_seen = bool(tensor._backward_hooks) or tensor.retains_grad
+    if not is_unchanged or is_seen or tensor.grad_fn is not recipe.grad_fn:
+        return None
+    if not torch.is_grad_enabled():
+        return None if inplace and tensor.requires_grad else recipe
+    learns = any(made_of.requires_grad for made_of in (tensor, recipe.weight, recipe.bias, *recipe.sources))
+    return None if learns and tensor.grad_fn is None else recipe  # it was made where no gradient was wanted
+
+
+def _again(output_NCHW: Tensor) -> Tensor:
+    """Return a ReLU's output once more, see `_ReLU`; or the tensor itself, if it is none or not as it was."""
+    again: Tensor | None = getattr(output_NCHW, _AGAIN, None)
+    is_seen = bool(output_NCHW._backward_hooks) or output_NCHW.retains_grad
+    return output_NCHW if again is None or is_seen or again.grad_fn is not output_NCHW.grad_fn else again
+
+
+def _share_memory(first: Tensor, second: Tensor) -> bool:
+    return first.untyped_storage().data_ptr() == second.untyped_storage().data_ptr()
 
 
 def _fill(tensor: Tensor, recipe: _Recipe) -> None:
@@ -201,17 +248,22 @@ def _is_fit(input_NCHW: Tensor) -> bool:
         and input_NCHW.device.type == "cpu"
         and input_NCHW.is_contiguous(memory_format=torch.channels_last)
         and input_NCHW.numel() > input_NCHW.shape[1]  # of one position, torch says what is wrong
+        and not input_NCHW.is_inference()
+        and not torch.is_inference_mode_enabled()
+        and _top_saved_tensors_default_hooks(True) is None  # else activations may be computed again: see checkpoint
         and kernels(input_NCHW.dtype) is not None
     )
 
 
-def _is_plain(vector: Tensor) -> bool:
-    return vector.dtype == torch.float32 and vector.is_contiguous()
+def _is_plain(vector: Tensor, size: int) -> bool:
+    is_fit = vector.shape == (size,) and vector.dtype == torch.float32 and vector.device.type == "cpu"
+    return is_fit and vector.is_contiguous()
 
 
 def _are_alike(added: object, input_NCHW: Tensor) -> bool:
     return (
         isinstance(added, Tensor)
+        and not added.is_inference()
         and (added.shape, added.dtype) == (input_NCHW.shape, input_NCHW.dtype)
         and added.is_contiguous(memory_format=torch.channels_last)
     )

@@ -34,15 +34,15 @@ def kernels(dtype: torch.dtype) -> ctypes.CDLL | None:
             progress.message(_WITHOUT.format("no C compiler `cc` is installed."))
         return None
     wide = _WIDE if platform.machine() == "x86_64" else ()
-    with tempfile.TemporaryDirectory() as folder:
-        library = str(Path(folder, "batch_norm.so"))
-        command = [compiler, *_FLAGS, *wide, *_TYPES[dtype], str(_SOURCE), "-o", library]
-        try:
+    try:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            library = str(Path(folder, "batch_norm.so"))
+            command = [compiler, *_FLAGS, *wide, *_TYPES[dtype], str(_SOURCE), "-o", library]
             subprocess.run(command, check=True, capture_output=True, timeout=_COMPILER_LIMIT_S)
             return ctypes.CDLL(library)
-        except (OSError, subprocess.SubprocessError) as exc:
-            progress.message(_WITHOUT.format(f"{compiler} failed: {exc}"))
-            return None
+    except (OSError, subprocess.SubprocessError) as exc:
+        progress.message(_WITHOUT.format(f"{compiler} failed: {exc}"))
+        return None
 
 
 def call(name: str, input_NCHW: Tensor, *others: Tensor | float | None) -> None:

@@ -231,12 +231,14 @@ class _Trainer:
             self._divide(len(images.labels_N), problem)
 
     def _tried(self, images: Minibatch) -> Tensor:
-        """Do as `_gradients`, and find out how the network is to be run."""
-        fast, before = fast_batch_norm_on(self.settings.device), [buffer.clone() for buffer in self.model.buffers()]
+        """Do as `_gradients`, and find out how the network is to be run; if not as hoped, callbacks are asked twice."""
+        fast, random = fast_batch_norm_on(self.settings.device), torch.get_rng_state()
+        buffers = [buffer.clone() for buffer in self.model.buffers()]
         values_2 = self._accumulated(images, fast)
         if fast is not nullcontext and bool(values_2.isnan().any()):
-            for buffer, value in zip(self.model.buffers(), before, strict=True):
-                buffer.copy_(value)
+            for buffer, before in zip(self.model.buffers(), buffers, strict=True):
+                buffer.copy_(before)
+            torch.set_rng_state(random)
             fast = nullcontext
             values_2 = self._accumulated(images, fast)
         self.fast = fast
@@ -259,8 +261,7 @@ class _Trainer:
             loss = self.criterion(part_NCHW, logits_NK, part_N) * (len(part_N) / num_images * images.share)
             is_first = not values and processes.is_first()
             objective = self.callbacks.before_backward(loss) if is_first else loss
-            with fast():  # back, parts of a network may be computed again
-                self.scaler.scale(objective).backward()  # type: ignore[no-untyped-call]
+            self.scaler.scale(objective).backward()  # type: ignore[no-untyped-call]
             values.append(torch.stack([loss.detach(), objective.detach()]))
         return torch.stack(values).sum(dim=0)
 

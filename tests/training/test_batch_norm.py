@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -14,6 +15,7 @@ import torch.nn.functional as F  # noqa: N812 (everybody's name for it)
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from torchvision.models import densenet121, mobilenet_v3_small, resnet18
 
 from secateur.training import (
@@ -48,6 +50,23 @@ def features(*shape: int, seed: int = 0, offset: float = 0.0) -> Tensor:
 
 Forward = Callable[[nn.BatchNorm2d, Tensor, Tensor], Tensor]
 
+
+def without_gradient(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return norm(x)  # type: ignore[no-any-return]
+
+
+def added_without_gradient(x: Tensor, other: Tensor) -> Tensor:
+    with torch.no_grad():
+        x.add_(other)
+    return x
+
+
+def hooked(x: Tensor) -> Tensor:
+    x.register_hook(lambda gradient: gradient * 3)
+    return x
+
+
 USES: dict[str, Forward] = {
     "alone": lambda norm, x, _: norm(x),
     "ReLU": lambda norm, x, _: F.relu(norm(x)),
@@ -69,6 +88,27 @@ USES: dict[str, Forward] = {
     ),
     "sum in place, and an earlier sum": lambda norm, x, other: (
         (s := (y := norm(x)) + other) is s and F.relu(y.add_(x)) + s
+    ),
+    "a term changes before the ReLU": lambda norm, x, other: (
+        ((o := other * 1) is o and (s := norm(x) + o) is s and o.mul_(3) is o) and F.relu(s) + o
+    ),
+    "a term's ReLU in place before the ReLU": lambda norm, x, other: (
+        (s := norm(x) + (y := norm(other))) is s and (a := F.relu(y, inplace=True)) is a and F.relu(s) + a
+    ),
+    "no gradient wanted by the normalisation": lambda norm, x, other: F.relu(without_gradient(norm, x) + other),
+    "cut off": lambda norm, x, other: F.relu(norm(x).detach_() + other),
+    "cut off after the ReLU": lambda norm, x, other: F.relu(F.relu(norm(x)).detach_() + norm(other)),
+    "a sum in place without gradient": lambda norm, x, other: added_without_gradient(norm(x), other) * 1,
+    "doubled by a sum in place": lambda norm, x, _: F.relu((y := norm(x)).add_(y)),
+    "a scaled sum": lambda norm, x, other: F.relu(torch.add(norm(x), other, alpha=2)),
+    "checkpoint": lambda norm, x, other: checkpoint(lambda t: norm(t * 2), x, use_reentrant=False) + other,
+    "checkpoint with the ReLU": lambda norm, x, _: checkpoint(lambda t: F.relu(norm(t)), x, use_reentrant=False),
+    "checkpoint, then ReLU": lambda norm, x, _: F.relu(checkpoint(lambda t: norm(t * 2), x, use_reentrant=False)),
+    "reentrant checkpoint": lambda norm, x, _: F.relu(checkpoint(lambda t: norm(t * 2), x, use_reentrant=True)),
+    "a hook on the first term": lambda norm, x, other: F.relu(hooked(norm(x)) + other),
+    "a hook on a shortcut": lambda norm, x, _: (a := hooked(F.relu(norm(x)))) is a and F.relu(norm(a * 2) + a),
+    "in place on what a view was made of": lambda norm, x, _: (
+        (y := norm(x)) is y and (z := norm(y[2:])) is z and F.relu(y * 1, inplace=True)[2:] + z
     ),
     "ReLU twice": lambda norm, x, _: F.relu(y := norm(x)) + 3 * F.relu(y),
     "another activation": lambda norm, x, _: F.silu(norm(x)),
@@ -173,6 +213,42 @@ def test_statistics_of_the_batch_alone() -> None:
     x = features(4, 3, 5, 5)
     with fast_batch_norm():
         assert torch.allclose(module(x), copy.deepcopy(module)(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("num_channels", [3, 40_000])
+def test_another_number_of_channels_is_refused_as_torch_does(num_channels: int) -> None:
+    with fast_batch_norm(), pytest.raises(RuntimeError, match="running_mean should contain"):
+        layer(5)(features(2, num_channels, 3, 3))
+
+
+def test_inference_mode() -> None:
+    x = features(4, 3, 5, 5)
+    with fast_batch_norm(), torch.inference_mode():
+        output = F.relu(layer(3)(x))
+    assert torch.allclose(output, F.relu(layer(3)(x)), atol=1e-5)
+
+
+def test_one_number_far_from_all_others_spoils_nothing() -> None:
+    x = torch.full((8, 3, 16, 16), 0.1).contiguous(memory_format=torch.channels_last)
+    x[0, :, 0, 0] = 3.0
+    module = layer(3)
+    module.momentum = 1.0
+    with fast_batch_norm():
+        module(x)
+    assert module.running_var is not None
+    assert torch.allclose(module.running_var.double(), x.double().var(dim=(0, 2, 3)), rtol=1e-3)
+
+
+def test_nothing_is_kept_where_no_gradient_is_wanted() -> None:
+    kept: list[weakref.ref[Tensor]] = []
+    with torch.no_grad(), fast_batch_norm():
+        x = features(4, 3, 5, 5)
+        for _ in range(4):
+            x = x + layer(3)(y := x * 2)
+            kept.append(weakref.ref(y))
+            del y
+            x.shape  # noqa: B018 (any function of torch)
+        assert [reference() for reference in kept] == [None] * 4
 
 
 def test_one_position_is_refused_as_torch_does() -> None:
