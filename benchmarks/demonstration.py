@@ -212,12 +212,11 @@ def fully_tested(chosen: Mapping[str, Mapping[str, Mapping[str, str]]]) -> set[s
 def train_all(plan: Plan, some: Found, networks: Mapping[str, Network], seed: int, results: Results) -> None:
     """Train networks with one seed; on a CPU side by side, each with a thread, as a sweep does."""
     missing = {name: network for name, network in networks.items() if not results.done("trained", name, str(seed))}
-    at_once = os.cpu_count() or 1 if some.workshop.device == "cpu" else 1
     before = torch.get_num_threads()
+    at_once, num_threads = (os.cpu_count() or 1, 1) if some.workshop.device == "cpu" else (1, before)
     # Made one after the other: new weights are drawn from the one random generator that all threads share.
     made = {name: network.make(seed) for name, network in missing.items()}
-    initializer = torch.set_num_threads if at_once > 1 else None
-    with ThreadPoolExecutor(at_once, initializer=initializer, initargs=(1,) if at_once > 1 else ()) as pool:
+    with ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(num_threads,)) as pool:
         running = {
             pool.submit(train_network, plan, some, name, made.pop(name), network.lr, seed): name
             for name, network in missing.items()
@@ -302,7 +301,6 @@ def main() -> None:
         "--weights",
         action="append",
         default=[],
-        type=lambda text: text.split("=", 1),
         metavar="NAME=FILE",
         help="of a smaller rival, that is to begin trained instead of from scratch",
     )
@@ -312,9 +310,10 @@ def main() -> None:
         parser.error(f"--searches: {WIDTH!r} must be among them; all rivals are made from what it searched")
     if options.smoke:
         options.epochs, options.seeds, options.rival_seeds, options.devices = 1, 2, 1, options.devices[:1]
-    weights = {name: Path(path) for name, *path in options.weights for path in path}
-    if not weights.keys() <= set(SCRATCH):
-        parser.error(f"--weights: NAME=FILE, NAME one of {', '.join(SCRATCH)}")
+    weights = {name: Path(path) for name, _, path in (text.partition("=") for text in options.weights)}
+    for name, path in weights.items():
+        if name not in SCRATCH or not path.is_file():
+            parser.error(f"--weights: expected NAME=FILE, NAME one of {', '.join(SCRATCH)}; got {name}={path}")
     devices = {name: load_device(name) for name in options.devices}
     if options.smoke:
         devices = {name: profile.model_copy(update=SMOKE_PROFILE) for name, profile in devices.items()}

@@ -33,7 +33,7 @@ Context = Callable[[], AbstractContextManager[None]]
 
 
 def fast_batch_norm_on(device: Device) -> Context:
-    """Return what forward and backward passes may be run in: `fast_batch_norm` on a CPU with a C compiler, or nothing.
+    """Return what forward passes may be run in: `fast_batch_norm` on a CPU with a C compiler, or nothing.
 
     A network may read what was normalised in another way than through torch's functions, as TorchScript does. It then
     finds what it computes to be NaN, and is to be run in nothing.

@@ -128,7 +128,7 @@ class _Trainer:
     epochs: list[TrainedEpoch] = field(default_factory=list)
     validation: Evaluation | None = None
     fast: Context | None = None
-    """What forward and backward passes are run in; not known before the first minibatch."""
+    """What forward passes are run in; not known before the first minibatch."""
 
     @property
     def lr(self) -> float:

@@ -44,7 +44,7 @@ def recalibrate_bn(
     model.to(device).eval()
     layout = fastest_memory_format(model, images, normalize, device)
     try:
-        for fast in (fast_batch_norm_on(device), nullcontext):
+        for fast in dict.fromkeys((fast_batch_norm_on(device), nullcontext)):
             for norm in norms:
                 norm.reset_running_stats()
                 norm.momentum = None  # a plain average over all batches
