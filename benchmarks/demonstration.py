@@ -35,6 +35,7 @@ from demonstration_arms import (
     rival_of,
     rivals,
     study_of,
+    trained,
 )
 from demonstration_tables import show
 from recovery import Results, cpu_name
@@ -62,7 +63,7 @@ SMOKE = (
     "budget.trials=4",
 )
 SMOKE_PROFILE = {"num_processes": 1, "min_rounds": 5, "max_duration_s": 0.2, "num_warmups": 1}
-FULLY_TESTED = (SHELF, SCRATCH[0])
+FULLY_TESTED = (SHELF, SCRATCH[0], trained(SCRATCH[0]))
 """Rivals that are trained, as their champions are, with all seeds."""
 
 
@@ -79,11 +80,11 @@ class Plan:
     num_rival_seeds: int
     """Of rivals that are not `FULLY_TESTED`, and of the champions that meet them alone."""
     kinds: Sequence[str]
-    """Of searches, `WIDTH` among them."""
+    """Of searches; rivals are made from the first."""
     ratios: Sequence[float]
     """Of filters removed, that `PRUNERS` are tried with."""
     weights: Mapping[str, Path]
-    """Of smaller rivals that begin trained."""
+    """Of smaller rivals that also begin trained."""
 
     @property
     def setting(self) -> dict[str, Any]:
@@ -113,10 +114,15 @@ Searches = Mapping[str, Mapping[str, Found]]
 """Device -> kind of search -> what it found."""
 
 
+def any_of(searches: Mapping[str, Found]) -> Found:
+    """Return one of the searches for a device: unpruned network, off the shelf and images are the same for all."""
+    return next(iter(searches.values()))
+
+
 def weigh_rivals(plan: Plan, found: Searches, results: Results) -> None:
     """Measure rivals before any is trained, and find those that are to be as fast as off the shelf."""
     for device, searches in found.items():
-        its = searches[WIDTH]
+        its = any_of(searches)
         if not results.done("starts", device):
             paths = {
                 name: export(plan, f"start of {name}", network.make(0), its.input_size)
@@ -144,14 +150,14 @@ def choose(found: Searches, results: Results) -> None:
     """Write down which trial is the champion against which rival, before any of them is trained.
 
     Only what the search knew counts: validation images, short retraining. Each rival meets the champion that is to be
-    as fast; off the shelf meets one that is to be as accurate, too. The champion of width and depth meets the rivals
-    that are fully tested.
+    as fast; off the shelf meets one that is to be as accurate, too. The champion of the second kind of search meets
+    the rivals that are fully tested.
     """
     for device, searches in found.items():
         if results.done("chosen", device):
             continue
         starts = results.get("starts", device)
-        shelf = searches[WIDTH].results.baselines[OFF_THE_SHELF].metrics["top1"]
+        shelf = any_of(searches).results.baselines[OFF_THE_SHELF].metrics["top1"]
         pruned = {of(pruner, device): entry["latency_ratio"] for pruner, entry in results.get("pruned", device).items()}
         limits = starts | pruned
         if RANDOM in searches:
@@ -163,7 +169,7 @@ def choose(found: Searches, results: Results) -> None:
             claims = {
                 f"as fast as {name}": its.best_within(ratio).label
                 for name, ratio in limits.items()
-                if kind == WIDTH or name in FULLY_TESTED
+                if kind == next(iter(searches)) or name in FULLY_TESTED
             }
             chosen[kind] = {f"as accurate as {SHELF}": its.fastest_above(shelf).label, **claims}
         results.put(chosen, "chosen", device)
@@ -181,10 +187,10 @@ def of(pruner: str, device: str) -> str:
 
 def all_networks(plan: Plan, found: Searches, results: Results) -> dict[str, Network]:
     """Return rivals and champions by name; what two claims share is trained once."""
-    networks = rivals(next(iter(found.values()))[WIDTH], plan.weights)
+    networks = rivals(any_of(next(iter(found.values()))), plan.weights)
     for device, searches in found.items():
         for pruner, entry in results.get("pruned", device).items():
-            its, make = searches[WIDTH], PRUNERS[pruner]
+            its, make = any_of(searches), PRUNERS[pruner]
             networks[of(pruner, device)] = Network(
                 make=lambda _, its=its, make=make, ratio=entry["ratio"]: make(its, ratio), lr=PRUNED_LR
             )
@@ -274,7 +280,7 @@ def time_networks(plan: Plan, some: Found, device: str, paths: Mapping[str, Path
 def run(plan: Plan, results: Results) -> None:
     """Do what is missing: search, choose, train, measure."""
     found = {device: {kind: search(plan, kind, device) for kind in plan.kinds} for device in plan.devices}
-    some = next(iter(found.values()))[WIDTH]
+    some = any_of(next(iter(found.values())))
     weigh_rivals(plan, found, results)
     choose(found, results)
     networks, full = all_networks(plan, found, results), fully_tested(results.get("chosen"))
@@ -302,12 +308,12 @@ def main() -> None:
         action="append",
         default=[],
         metavar="NAME=FILE",
-        help="of a smaller rival, that is to begin trained instead of from scratch",
+        help="of a smaller rival, that is to take part trained, too",
     )
     parser.add_argument("--smoke", action="store_true", help="ResNet20 on the digits, one epoch, two seeds, one device")
     options = parser.parse_args()
-    if WIDTH not in options.searches:
-        parser.error(f"--searches: {WIDTH!r} must be among them; all rivals are made from what it searched")
+    if options.searches[0] == RANDOM:
+        parser.error(f"--searches: expected {WIDTH!r} or {DEPTH!r} first; champions are theirs")
     if options.smoke:
         options.epochs, options.seeds, options.rival_seeds, options.devices = 1, 2, 1, options.devices[:1]
     weights = {name: Path(path) for name, _, path in (text.partition("=") for text in options.weights)}

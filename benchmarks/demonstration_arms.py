@@ -28,7 +28,7 @@ from secateur.training import recalibrate_bn
 
 SHELF = "off the shelf"
 SCRATCH = ("resnet20_cifar", "resnet32_cifar", "resnet44_cifar")
-"""Smaller networks, trained from scratch unless weights are given."""
+"""Smaller networks, trained from scratch."""
 SETTINGS = ("182", "89", "333")
 """The dissertation's models that are pruned and trained again; 333 differs from 89 in its training alone, which is the
 same for all here, so that the two are one network."""
@@ -115,6 +115,10 @@ def study_of(study: Study, kind: str) -> Study:
         schedule["pruners"]["block_remover"] = {"class": "ResidualBlockRemover", **blocks}
         schedule["policies"].insert(0, {"pruner": {"instance_name": "block_remover"}, "epochs": [0]})
         document["schedule"] = schedule
+        # No less width than the expert leaves: what is to be faster than that loses blocks.
+        for name, parameter in document["search"]["parameters"].items():
+            pruner, _, field = name.rpartition(".")
+            parameter["max"] = schedule["pruners"][pruner][field]
         document["search"]["parameters"] |= {
             f"block_remover.{stage}": {"min": math.ceil(FEWEST_BLOCKS * num), "max": num}
             for stage, num in blocks.items()
@@ -136,34 +140,40 @@ def _removable_blocks(model: str) -> dict[str, int]:
     return {stage: len(module.get_submodule(stage)) - (stage != "layer1") for stage in ("layer1", "layer2", "layer3")}  # type: ignore[arg-type]
 
 
-def rivals(width: Found, weights: Mapping[str, Path]) -> dict[str, Network]:
+def trained(name: str) -> str:
+    """Return the name of a smaller network as an arm that begins trained."""
+    return f"{name}, trained"
+
+
+def rivals(found: Found, weights: Mapping[str, Path]) -> dict[str, Network]:
     """Return the rivals that are the same whatever the device.
 
     Args:
-        width: What searched width, on any device.
-        weights: Smaller networks that begin trained, by name, and with what; they are retrained like pruned ones.
+        found: What any search found, on any device.
+        weights: Smaller networks that also take part trained, by name, and with what; these are retrained like
+            pruned ones.
     """
     settings = {MODELS[name].sparsities: name for name in reversed(SETTINGS)}
     return {
-        SHELF: Network(make=lambda _: width.pruned({}), lr=PRUNED_LR),
+        SHELF: Network(make=lambda _: found.pruned({}), lr=PRUNED_LR),
+        **{name: Network(make=lambda seed, name=name: smaller(found, name, seed), lr=SCRATCH_LR) for name in SCRATCH},
         **{
-            name: Network(
-                make=lambda seed, name=name: smaller(width, name, seed, weights.get(name)),
-                lr=PRUNED_LR if name in weights else SCRATCH_LR,
+            trained(name): Network(
+                make=lambda seed, name=name, path=path: smaller(found, name, seed, path), lr=PRUNED_LR
             )
-            for name in SCRATCH
+            for name, path in weights.items()
         },
-        UNPRUNED: Network(make=lambda _: width.unpruned(), lr=PRUNED_LR),
+        UNPRUNED: Network(make=lambda _: found.unpruned(), lr=PRUNED_LR),
         **{
             f"setting {name}": Network(
-                make=lambda _, s=sparsities: width.pruned(dict(zip(SPARSITIES, s, strict=True))), lr=PRUNED_LR
+                make=lambda _, s=sparsities: found.pruned(dict(zip(SPARSITIES, s, strict=True))), lr=PRUNED_LR
             )
             for sparsities, name in reversed(settings.items())
         },
     }
 
 
-def smaller(found: Found, name: str, seed: int, weights: Path | None) -> nn.Module:
+def smaller(found: Found, name: str, seed: int, weights: Path | None = None) -> nn.Module:
     """Return a network that was never pruned, with given weights, or with fresh ones."""
     torch.manual_seed(seed)
     module = create_model(name, found.workshop.splits.num_classes)

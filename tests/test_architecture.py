@@ -47,6 +47,7 @@ LAYERS = (
     {
         "secateur.retraining",
         "secateur.admissibility",
+        "secateur.block_importance",
         "secateur.candidate",
         "secateur.drift",
         "secateur.noninferiority",

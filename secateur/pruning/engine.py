@@ -71,6 +71,7 @@ class ScheduleEngine:
         spaces: Sequence[ChannelSpace] | None = None,
         seed: int = 0,
         skip_unprunable: bool = False,
+        block_importance: Mapping[str, float] | None = None,
     ) -> None:
         """Prepare to run `schedule` on `model`.
 
@@ -83,6 +84,7 @@ class ScheduleEngine:
             spaces: The model's channel spaces, if they are known already.
             seed: Of pruners that draw.
             skip_unprunable: Leave layers alone that cannot be thinned safely, instead of refusing them.
+            block_importance: Residual block -> how important it is; see `choose_blocks`.
 
         Raises:
             ScheduleError: Something is to be thinned after epoch 0 that cannot be.
@@ -96,6 +98,7 @@ class ScheduleEngine:
         self._example_NCHW = example_NCHW
         self._spaces = spaces
         self._skip_unprunable = skip_unprunable
+        self._block_importance = block_importance
         self._chance = Chance(seed=seed)
         self._optimizer: Optimizer | None = None
         """Known once training began; its momentum is trimmed when the network is thinned."""
@@ -332,7 +335,7 @@ class ScheduleEngine:
 
     def _remove_blocks(self, remover: ResidualBlockRemover) -> None:
         blocks = find_residual_blocks(self._model, self._example())
-        going = choose_blocks(self._model, blocks, remover.keep)
+        going = choose_blocks(self._model, blocks, remover.keep, self._block_importance)
         if not going:
             return
         remove_blocks(self._model, going, self._example())
@@ -363,8 +366,7 @@ class ScheduleEngine:
         """
         extensions = self._schedule.of_kind("extension")
         is_later = any(policy.acts_within(range(1, num_epochs)) for policy in extensions)
-        removes_blocks = any(isinstance(e.arguments, ResidualBlockRemover) for e in self._schedule.entries.values())
-        if not is_later or removes_blocks:
+        if not is_later or self._schedule.removes_blocks:
             return
         if problems := coupling_problems(self._schedule, self._methods, self._known_spaces(), num_epochs):
             raise ScheduleError(*problems)

@@ -87,7 +87,7 @@ class TrialRecord(Record):
     """The trial's index in decimal, or the name of a baseline."""
     state: State
     method: Annotated[
-        str, Field(description="What proposed it: sobol, bayes, random, grid, replicate, manual, or baseline.")
+        str, Field(description="What proposed it: own, sobol, bayes, random, grid, replicate, manual, or baseline.")
     ]
     parameters: dict[str, int | float | str]
     seed: int

@@ -36,7 +36,7 @@ class Point:
     index: int
     """The trial's number."""
     method: str
-    """What proposed it: grid, random, sobol, bayes, replicate."""
+    """What proposed it: grid, random, own, sobol, bayes, replicate."""
     parameters: Mapping[str, ParameterValue]
     seed: int
     """Of training."""
@@ -90,6 +90,9 @@ def propose(
     search, space = study.search, Space.from_search(study.search, base_values)
     batch = _Batch(study, KnownNetworks(identify, records), _first_index(records), n)
     if search.method == "bayes":
+        own = _own_point(space, base_values)
+        if own is not None and batch.next_index < _num_initial(search, space) and batch.known.label_of(own) is None:
+            batch.add("own", own)
         return _bayes(batch, space, records, _goal(search, baselines, records))
     sequence = random_points(space, search.seed) if search.method == "random" else grid_points(space)
     batch.draw(search.method, sequence)
@@ -170,6 +173,15 @@ def _bayes(batch: _Batch, space: Space, records: Sequence[TrialRecord], goal: Go
     for point in batch.draw("sobol", sobol_points(space, study.search.seed), remark=remark):
         optimiser.tell_pending(point.parameters)
     return Proposal(points=tuple(batch.points), optimiser_state=optimiser.to_json())
+
+
+def _own_point(space: Space, base_values: Mapping[str, ParameterValue | None]) -> dict[str, ParameterValue] | None:
+    """Return what an expert has written into the study itself; None where the space does not hold it.
+
+    As a rule it is the network off the shelf, whose figures are known, so that it costs nothing.
+    """
+    values = {p.name: value for p in space.parameters if (value := base_values[p.name]) is not None}
+    return own if (own := space.with_fixed(values)) in space else None
 
 
 def _ask(optimiser: AxOptimiser, batch: _Batch, space: Space, records: Mapping[str, TrialRecord]) -> str:

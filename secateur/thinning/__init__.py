@@ -11,6 +11,7 @@ from secateur.models.network_file import (
 )
 from secateur.thinning.architectures import channel_spaces, num_filters
 from secateur.thinning.blocks import (
+    change_without,
     choose_blocks,
     find_residual_blocks,
     remove_blocks,
@@ -26,6 +27,7 @@ __all__ = [
     "Network",
     "Thinned",
     "all_filters",
+    "change_without",
     "channel_spaces",
     "choose_blocks",
     "count_macs",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 import torch
+import torch.nn.functional as F  # noqa: N812 (everybody's name for it)
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -81,13 +82,54 @@ def block_importance(block: nn.Module) -> float:
     return sum(float(layer.weight.detach().abs().mean()) for layer in layers) / max(len(layers), 1)
 
 
-def choose_blocks(model: nn.Module, blocks: Sequence[str], keep: Mapping[str, int]) -> tuple[str, ...]:
-    """Return which blocks go, the least important of each stage first (`block_importance`; equal ones in order).
+def change_without(model: nn.Module, blocks: Sequence[str], images_NCHW: Sequence[Tensor]) -> dict[str, float]:
+    """Return how much a network's predictions change when one of its residual blocks alone is left out.
+
+    That is the mean Kullback-Leibler divergence of what is predicted without it from what is predicted with it, in
+    nats. Unlike the size of weights it does not depend on how a normalisation behind them scales what they compute.
+
+    Args:
+        model: Left as it is.
+        blocks: Its residual blocks; see `find_residual_blocks`.
+        images_NCHW: Batches of normalised images, where the model is.
+    """
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            predicted = [F.log_softmax(model(images), 1) for images in images_NCHW]
+            return {name: _change_without(model, name, images_NCHW, predicted) for name in blocks}
+    finally:
+        for module, is_training in modes.items():
+            module.training = is_training
+
+
+def _change_without(model: nn.Module, name: str, images_NCHW: Sequence[Tensor], predicted: Sequence[Tensor]) -> float:
+    handle = model.get_submodule(name).register_forward_hook(lambda _, inputs, __: inputs[0])
+    try:
+        changes = [
+            F.kl_div(F.log_softmax(model(images), 1), before, log_target=True, reduction="sum")
+            for images, before in zip(images_NCHW, predicted, strict=True)
+        ]
+    finally:
+        handle.remove()
+    return float(torch.stack(changes).sum()) / sum(len(images) for images in images_NCHW)
+
+
+def choose_blocks(
+    model: nn.Module,
+    blocks: Sequence[str],
+    keep: Mapping[str, int],
+    importance: Mapping[str, float] | None = None,
+) -> tuple[str, ...]:
+    """Return which blocks go, the least important of each stage first (equal ones in order).
 
     Args:
         model: The network.
         blocks: Its residual blocks; see `find_residual_blocks`.
         keep: Name of a stage (a module that directly holds blocks), or of one block -> how many of its blocks stay.
+        importance: Of each block, such as `change_without`; by default `block_importance`, for which no image is
+            needed.
 
     Raises:
         ThinningError: There are no such blocks, or not so many.
@@ -105,7 +147,7 @@ def choose_blocks(model: nn.Module, blocks: Sequence[str], keep: Mapping[str, in
                 f"{stage!r} cannot keep {num_kept} residual blocks whose shortcut is the identity: it has "
                 f"{len(members)}."
             )
-        members.sort(key=lambda name: block_importance(model.get_submodule(name)))
+        members.sort(key=lambda name: importance[name] if importance else block_importance(model.get_submodule(name)))
         going.update(members[: len(members) - num_kept])
     return tuple(name for name in blocks if name in going)
 

@@ -13,7 +13,8 @@ from secateur.search.proposer import Point, propose
 from tests.factories import make_baselines, make_record, make_results, make_study
 
 PARAMETERS: dict[str, dict[str, Any]] = {"p.a": {"min": 0.0, "max": 1.0}, "p.b": {"min": 0.0, "max": 1.0}}
-BASE_VALUES: dict[str, ParameterValue] = {"p.a": 0.5, "p.b": 0.5}
+BASE_VALUES: dict[str, ParameterValue] = {"p.a": 1.5, "p.b": 0.5}
+"""Outside the space, so that no point is the study's own."""
 BASELINES = make_results([]).baseline_metrics
 """top1 is 90.1 unpruned."""
 

@@ -113,6 +113,26 @@ def test_bayes_starts_with_sobol_points(wanted: int | None, expected: int, monke
     assert proposal.points[0].parameters == sobol(study, expected - 1)
 
 
+def test_bayes_begins_with_what_the_study_itself_says() -> None:
+    study, own = make_search_study(initial_trials=3), {"p.a": 0.25, "p.b": 0.5}
+    first = propose(study, own, [], BASELINES, 2, by_value)
+    assert [(p.method, p.parameters) for p in first.points] == [("own", own), ("sobol", sobol(study, 0))]
+    records = [evaluate(point) for point in first.points]
+    assert [point.method for point in propose(study, own, records, BASELINES, 1, by_value).points] == ["sobol"]
+
+
+@pytest.mark.parametrize("own", [{"p.a": 0.25, "p.b": None}, {"p.a": 0.25, "p.b": 1.5}])
+def test_what_the_space_does_not_hold_is_no_point_of_it(own: dict[str, Any]) -> None:
+    study = make_search_study(initial_trials=3)
+    assert [point.method for point in propose(study, own, [], BASELINES, 2, by_value).points] == ["sobol"] * 2
+
+
+def test_what_a_person_has_queued_is_not_proposed_again() -> None:
+    study, own = make_search_study(initial_trials=3), {"p.a": 0.25, "p.b": 0.5}
+    queued = [make_record(0, parameters=own, method="manual")]
+    assert [point.method for point in propose(study, own, queued, BASELINES, 1, by_value).points] == ["sobol"]
+
+
 def test_points_stay_quasi_random_until_enough_is_known() -> None:
     study = make_search_study()
     records = [pending(point) for point in next_points(study, [], 8).points]

@@ -13,6 +13,7 @@ from secateur.pruning import ScheduleEngine
 from secateur.schedule import Schedule, check_fit
 from secateur.thinning import (
     Network,
+    change_without,
     choose_blocks,
     count_macs,
     count_params,
@@ -67,6 +68,32 @@ def test_the_weakest_blocks_of_a_stage_go(resnet20: nn.Module) -> None:
     assert block_importance(resnet20.get_submodule("layer1.2")) == pytest.approx(0.5)
     chosen = choose_blocks(resnet20, RESNET20_BLOCKS, {"layer1": 1, "layer3": 1, "layer2.2": 0, "layer2.1": 1})
     assert chosen == ("layer1.1", "layer1.2", "layer2.2", "layer3.1")
+
+
+def test_how_much_predictions_change_without_a_block(resnet20: nn.Module) -> None:
+    with torch.no_grad():
+        for parameter in resnet20.get_submodule("layer2.1").parameters():
+            nn.init.zeros_(parameter)
+        resnet20.get_parameter("layer3.2.bn2.weight").mul_(30)  # the convolutions' weights stay as they are
+    before = copy.deepcopy(resnet20.state_dict())
+    resnet20.get_submodule("layer1").train()
+    batches = IMAGES_NCHW.split(1)
+    change = change_without(resnet20, RESNET20_BLOCKS, batches)
+    assert resnet20.get_submodule("layer1").training and not resnet20.training
+    assert all(torch.equal(value, before[name]) for name, value in resnet20.state_dict().items())
+    assert change["layer2.1"] == 0
+    assert max(change, key=lambda name: change[name]) == "layer3.2"
+    resnet20.requires_grad_(requires_grad=False)
+    full = resnet20.eval()(IMAGES_NCHW).softmax(1)
+    remove_blocks(resnet20, ["layer3.2"], IMAGES_NCHW)
+    without = resnet20(IMAGES_NCHW).softmax(1)
+    expected = (full * (full / without).log()).sum(1).mean()  # the definition of the divergence
+    assert change["layer3.2"] == pytest.approx(float(expected), rel=1e-3)
+
+
+def test_what_is_told_to_be_important_stays(resnet20: nn.Module) -> None:
+    importance = {name: float(i) for i, name in enumerate(reversed(RESNET20_BLOCKS))}
+    assert choose_blocks(resnet20, RESNET20_BLOCKS, {"layer1": 1}, importance) == ("layer1.1", "layer1.2")
 
 
 @pytest.mark.parametrize(
