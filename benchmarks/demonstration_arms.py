@@ -106,15 +106,15 @@ class Found:
 
 
 def study_of(study: Study, kind: str) -> Study:
-    """Return the study of one kind of search: as it stands it searches width."""
+    """Return the study of one kind of search."""
     document: dict[str, Any] = study.model_dump(mode="json", by_alias=True)
+    document["schedule"] = schedule = _schedule(study)
     if kind == RANDOM:
         document["search"]["method"] = "random"
     if kind == DEPTH:
-        schedule, blocks = _schedule(study), _removable_blocks(study.model)
+        blocks = _removable_blocks(study.model)
         schedule["pruners"]["block_remover"] = {"class": "ResidualBlockRemover", **blocks}
         schedule["policies"].insert(0, {"pruner": {"instance_name": "block_remover"}, "epochs": [0]})
-        document["schedule"] = schedule
         # No less width than the expert leaves: what is to be faster than that loses blocks.
         for name, parameter in document["search"]["parameters"].items():
             pruner, _, field = name.rpartition(".")
@@ -127,10 +127,13 @@ def study_of(study: Study, kind: str) -> Study:
 
 
 def _schedule(study: Study) -> dict[str, Any]:
+    """Return the study's schedule without its learning rates: trials are retrained along one cycle, as champions are."""
     source = study.schedule
     document: dict[str, Any] = (
         copy.deepcopy(source) if isinstance(source, dict) else yaml.safe_load(source.read_text(encoding="utf-8"))
     )
+    document.pop("lr_schedulers", None)
+    document["policies"] = [policy for policy in document["policies"] if "lr_scheduler" not in policy]
     return document
 
 
