@@ -127,7 +127,7 @@ def study_of(study: Study, kind: str) -> Study:
 
 
 def _schedule(study: Study) -> dict[str, Any]:
-    """Return the study's schedule without its learning rates: trials are retrained along one cycle, as champions are."""
+    """Return the study's schedule without learning rates: trials are retrained along one cycle, as champions are."""
     source = study.schedule
     document: dict[str, Any] = (
         copy.deepcopy(source) if isinstance(source, dict) else yaml.safe_load(source.read_text(encoding="utf-8"))
