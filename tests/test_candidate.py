@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from secateur import block_importance
 from secateur.admissibility import check_against_model, check_study, schedule_of
 from secateur.candidate import Workshop
 from secateur.config import Study
@@ -62,6 +63,26 @@ def make_pair(store: MemoryStore, study: Study, **parameters: float) -> tuple[Co
 def test_networks_with_dropout_draw_at_random(store: MemoryStore, model: str, epochs: int, draws: bool) -> None:
     study = make_study(model=f"torchvision:{model}", training={"epochs": epochs})
     assert Workshop(study=study, store=store).draws is draws
+
+
+def test_the_residual_block_goes_that_predictions_miss_least(
+    store: MemoryStore, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = torch.load(weights, weights_only=True)
+    state["blocks.0.bn2.weight"].zero_()  # does nothing, with large weights
+    state["blocks.0.conv1.weight"].mul_(100)
+    state["blocks.1.bn2.weight"].mul_(5)
+    torch.save(state, weights)
+    schedule = copy.deepcopy(SCHEDULE)
+    schedule["pruners"]["depth"] = {"class": "ResidualBlockRemover", "blocks": 1}
+    schedule["policies"].insert(0, {"pruner": {"instance_name": "depth"}, "epochs": [0]})
+    study = make_study(weights=weights, schedule=schedule)
+    workshop = Workshop(study=study, store=store)
+    dense, _ = workshop.make_unpruned()
+    assert workshop.prune(dense.checkpoint, {}).network.removed_blocks == ("blocks.0",)
+    monkeypatch.setattr(block_importance, "change_without", None)  # not called again, by whomever
+    again = Workshop(study=study, store=store).prune(dense.checkpoint, {"pruner_1.desired_sparsity": 0.2})
+    assert again.network.removed_blocks == ("blocks.0",)
 
 
 def test_the_unpruned_network_is_trained_once(store: MemoryStore) -> None:
