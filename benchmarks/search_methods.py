@@ -43,15 +43,19 @@ Method = Callable[[Oracle, int, int], list[int]]
 
 
 def ours(oracle: Oracle, num_trials: int, seed: int) -> list[int]:
-    """A study's own proposer, with all its defaults, asked for batches of new networks as a sweep asks."""
+    """A study's own proposer, with all its defaults, asked for batches of new networks as a sweep asks.
+
+    But it is not told what the study's own values are: the others do not begin with the expert's point either.
+    """
     study = oracle.problem.study
     study = study.model_copy(update={"search": study.search.model_copy(update={"seed": seed})})
     baselines = {"baseline": {"latency_ratio": 1.0, "top1": oracle.unpruned_top1}}
+    unknown = dict.fromkeys(oracle.problem.base_values)
     records: list[TrialRecord] = []
     rows: list[int] = []
     while len(rows) < num_trials:
         count = min(study.budget.parallel, num_trials - len(rows))
-        for point in propose(study, oracle.problem.base_values, records, baselines, count, oracle.problem.kept).points:
+        for point in propose(study, unknown, records, baselines, count, oracle.problem.kept).points:
             rows.append(oracle.row(point.parameters))
             records.append(_record(oracle, rows[-1], point))
     return rows
