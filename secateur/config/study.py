@@ -122,8 +122,8 @@ class Search(Frozen):
     initial_trials: int | None = Field(
         None,
         ge=1,
-        description="Trials before the model proposes any: the study's own point, then quasi-random ones; by default 2 for each"
-        " parameter that varies, at least 5.",
+        description="Trials before the model proposes any: the study's own point, then quasi-random ones; by default 2"
+        " for each parameter that varies, at least 5.",
     )
     replicates: int | None = Field(
         None,
