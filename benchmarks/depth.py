@@ -52,7 +52,7 @@ def without(bench: Bench, removed: Mapping[str, int], important: Mapping[str, fl
     module = copy.deepcopy(bench.dense)
     blocks = find_residual_blocks(module, bench.example_NCHW)
     keep = {stage: sum(name.startswith(f"{stage}.") for name in blocks) - num for stage, num in removed.items()}
-    remove_blocks(module, choose_blocks(module, blocks, keep, important), bench.example_NCHW)
+    remove_blocks(module, choose_blocks(module, blocks, keep, important and important.__getitem__), bench.example_NCHW)
     return bench.recalibrate(module)
 
 
@@ -74,17 +74,18 @@ def run(bench: Bench, results: Results, seeds: list[int], epochs: int) -> None:
 
 
 def show(results: Results) -> None:
-    """Print the table of docs/training-experiments.md."""
+    """Print the table of docs/training-experiments.md; seeds that both orders had."""
     print("| blocks gone | order | recalibrated | retrained | gained [95 %] |\n| --- | --- | --- | --- | --- |")
     for number in REMOVED:
-        tops = {
-            order: [run["retrained"] for run in results.get(number, order).values()]
-            for order in (BY_WEIGHTS, BY_PREDICTIONS)
-        }
+        runs = {order: results.get(number, order) or {} for order in (BY_WEIGHTS, BY_PREDICTIONS)}
+        seeds = sorted(runs[BY_WEIGHTS].keys() & runs[BY_PREDICTIONS].keys())
+        if len(seeds) < 2:
+            continue
+        tops = {order: [of_order[seed]["retrained"] for seed in seeds] for order, of_order in runs.items()}
         gain = ttest_rel(tops[BY_PREDICTIONS], tops[BY_WEIGHTS]).confidence_interval()
         mean = statistics.mean(tops[BY_PREDICTIONS]) - statistics.mean(tops[BY_WEIGHTS])
         for order, top1 in tops.items():
-            before = next(iter(results.get(number, order).values()))["recalibrated"]
+            before = runs[order][seeds[0]]["recalibrated"]
             gained = f"{mean:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]" if order == BY_PREDICTIONS else ""
             spread = f"{statistics.mean(top1):.2f} ({statistics.stdev(top1):.2f})"
             print(f"| {number} | {order} | {before:.2f} | {spread} | {gained} |")
@@ -102,7 +103,14 @@ def main() -> None:
         torch.set_num_threads(1)
         torch.manual_seed(0)
         images, weights, _ = options.paths
-        setting = {"epochs": options.epochs, "train_images": NUM_TRAIN, "cpu": cpu_name(), "torch": torch.__version__}
+        setting = {
+            "images": Path(images).name,
+            "weights": Path(weights).name,
+            "epochs": options.epochs,
+            "train_images": NUM_TRAIN,
+            "cpu": cpu_name(),
+            "torch": torch.__version__,
+        }
         if results.get("setting") not in (None, setting):
             parser.error(f"{options.paths[-1]} was begun with {results.get('setting')}, not {setting}")
         results.put(setting, "setting")

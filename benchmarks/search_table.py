@@ -162,10 +162,10 @@ def setting_of(results: StudyResults) -> dict[str, Any]:
 
 
 def entries_of(problem: Problem, results: StudyResults) -> list[Entry]:
-    """Return the networks of a study that were measured, each once."""
+    """Return the networks of a study that were measured, each once; not the expert's, which nobody has drawn."""
     entries: dict[tuple[int, ...], Entry] = {}
     for trial in results.trials:
-        if trial.is_usable and trial.is_trained and trial.latency is not None:
+        if trial.method != "own" and trial.is_usable and trial.is_trained and trial.latency is not None:
             entry = _entry(problem, trial, trial.latency)
             entries.setdefault(entry.kept, entry)
     return list(entries.values())

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.admissibility import schedule_of
-from secateur.block_importance import importance_of_blocks
+from secateur.block_importance import BlockImportance
 from secateur.config import ParameterValue, Study, Training
 from secateur.datasets import Images, Splits, data_identity, shared_splits
 from secateur.errors import NotFoundError
@@ -187,9 +187,6 @@ class Workshop:
             self.schedule.with_parameters(of_schedule(parameters)),
         )
         with watch.phase("prune"), _TRACING:
-            importance = None
-            if schedule.removes_blocks:
-                importance = importance_of_blocks(unpruned_key, self.splits, self.store, self.device)
             dense = rebuild(get_object(self.store, unpruned_key))
             engine = ScheduleEngine(
                 dense.module,
@@ -200,7 +197,9 @@ class Workshop:
                 spaces=channel_spaces(self.study.model, dense.num_classes, self.splits.input_size),
                 seed=self.study.search.seed,
                 skip_unprunable=self.study.skip_unprunable,
-                block_importance=importance,
+                block_importance=BlockImportance(
+                    unpruned_key=unpruned_key, splits=self.splits, store=self.store, device=self.device
+                ),
             )
             engine.prune_before_training()
         masks = {name: digest_of_tensor(mask) for name, mask in engine.masks.items()}

@@ -11,17 +11,18 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from secateur import block_importance
 from secateur.admissibility import check_against_model, check_study, schedule_of
+from secateur.block_importance import BlockImportance
 from secateur.candidate import Workshop
 from secateur.config import Study
 from secateur.datasets import ImageSet, Splits
 from secateur.errors import ModelError, ScheduleError, StudyError, ThinningError, TrainingError
 from secateur.results import Compressed
-from secateur.store import get_object, put_object
-from secateur.thinning import rebuild, save_network, unpruned
+from secateur.store import get_json, get_object, put_object
+from secateur.thinning import change_without, rebuild, save_network, unpruned
 from tests.fakes import MemoryStore
 from tests.flows.tiny import SCHEDULE, STUDY, TinyNetwork, images
 
@@ -83,6 +84,47 @@ def test_the_residual_block_goes_that_predictions_miss_least(
     monkeypatch.setattr(block_importance, "change_without", None)  # not called again, by whomever
     again = Workshop(study=study, store=store).prune(dense.checkpoint, {"pruner_1.desired_sparsity": 0.2})
     assert again.network.removed_blocks == ("blocks.0",)
+
+
+def test_blocks_are_weighed_with_training_images_of_any_network(store: MemoryStore) -> None:
+    """Also of one that flattens its features with `view`, which takes no channels-last ones."""
+    schedule = copy.deepcopy(SCHEDULE)
+    schedule["pruners"]["depth"] = {"class": "ResidualBlockRemover", "blocks": 1}
+    schedule["policies"].insert(0, {"pruner": {"instance_name": "depth"}, "epochs": [0]})
+    workshop = Workshop(study=make_study(model=f"{HERE}:flattening", schedule=schedule), store=store)
+    dense, _ = workshop.make_unpruned()
+    assert len(workshop.prune(dense.checkpoint, {}).network.removed_blocks) == 1
+    splits, module = images(), rebuild(get_object(store, dense.checkpoint)).module
+    images_NCHW = splits.train.images_NHWC.permute(0, 3, 1, 2) / 127.5 - 1
+    expected = change_without(module, ("blocks.0", "blocks.1"), [images_NCHW.contiguous()])
+    (key,) = store.list("cache/blocks/")
+    assert get_json(store, key) == pytest.approx(expected, rel=1e-3)
+
+
+class FlatteningNetwork(TinyNetwork):
+    """One that keeps its features' places, by `view`."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes)
+        self.fc = nn.Linear(8 * 8 * 8, num_classes)
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        features_NCHW = self.blocks(torch.relu(self.bn1(self.conv1(images_NCHW))))
+        logits_NK: Tensor = self.fc(features_NCHW.view(features_NCHW.shape[0], -1))
+        return logits_NK
+
+
+def flattening(num_classes: int) -> nn.Module:
+    return FlatteningNetwork(num_classes)
+
+
+def test_a_block_that_the_unpruned_network_does_not_have_is_named(store: MemoryStore, weights: Path) -> None:
+    workshop = Workshop(study=make_study(weights=weights), store=store)
+    dense, _ = workshop.make_unpruned()
+    importance = BlockImportance(unpruned_key=dense.checkpoint, splits=images(), store=store, device="cpu")
+    assert importance("blocks.1") > 0
+    with pytest.raises(ThinningError, match="How important 'blocks' is cannot be told"):
+        importance("blocks")
 
 
 def test_the_unpruned_network_is_trained_once(store: MemoryStore) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -71,7 +71,7 @@ class ScheduleEngine:
         spaces: Sequence[ChannelSpace] | None = None,
         seed: int = 0,
         skip_unprunable: bool = False,
-        block_importance: Mapping[str, float] | None = None,
+        block_importance: Callable[[str], float] | None = None,
     ) -> None:
         """Prepare to run `schedule` on `model`.
 
@@ -84,7 +84,7 @@ class ScheduleEngine:
             spaces: The model's channel spaces, if they are known already.
             seed: Of pruners that draw.
             skip_unprunable: Leave layers alone that cannot be thinned safely, instead of refusing them.
-            block_importance: Residual block -> how important it is; see `choose_blocks`.
+            block_importance: Tells how important a residual block is; see `choose_blocks`.
 
         Raises:
             ScheduleError: Something is to be thinned after epoch 0 that cannot be.
@@ -366,7 +366,8 @@ class ScheduleEngine:
         """
         extensions = self._schedule.of_kind("extension")
         is_later = any(policy.acts_within(range(1, num_epochs)) for policy in extensions)
-        if not is_later or self._schedule.removes_blocks:
+        removes_blocks = any(isinstance(e.arguments, ResidualBlockRemover) for e in self._schedule.entries.values())
+        if not is_later or removes_blocks:
             return
         if problems := coupling_problems(self._schedule, self._methods, self._known_spaces(), num_epochs):
             raise ScheduleError(*problems)

@@ -13,17 +13,7 @@ from pydantic import BaseModel, ValidationError
 from secateur.config.fields import ParameterValue
 from secateur.config.located import Located, Location, load_yaml
 from secateur.errors import ScheduleError, did_you_mean
-from secateur.methods import (
-    KINDS,
-    METHODS,
-    REFUSED,
-    Epochs,
-    Kind,
-    Method,
-    Pruner,
-    ResidualBlockRemover,
-    argument_problems,
-)
+from secateur.methods import KINDS, METHODS, REFUSED, Epochs, Kind, Method, Pruner, argument_problems
 from secateur.methods.elementwise import LevelPruner
 from secateur.schedule.options import NoOptions, Options, PruningOptions, RegularizationOptions
 
@@ -84,11 +74,6 @@ class Schedule:
     def of_kind(self, kind: Kind) -> list[Policy]:
         """Return the policies of one kind, in order."""
         return [policy for policy in self.policies if policy.entry.kind == kind]
-
-    @property
-    def removes_blocks(self) -> bool:
-        """Whether residual blocks go."""
-        return any(isinstance(entry.arguments, ResidualBlockRemover) for entry in self.entries.values())
 
     def base_value(self, parameter: str) -> ParameterValue:
         """Return what the schedule itself says for ``<entry>.<field>``, or else the field's default.

@@ -90,8 +90,8 @@ def propose(
     search, space = study.search, Space.from_search(study.search, base_values)
     batch = _Batch(study, KnownNetworks(identify, records), _first_index(records), n)
     if search.method == "bayes":
-        own = _own_point(space, base_values)
-        if own is not None and batch.next_index < _num_initial(search, space) and batch.known.label_of(own) is None:
+        own, is_early = _own_point(space, base_values), batch.next_index < _num_initial(search, space)
+        if own is not None and is_early and batch.num_missing and batch.known.label_of(own) is None:
             batch.add("own", own)
         return _bayes(batch, space, records, _goal(search, baselines, records))
     sequence = random_points(space, search.seed) if search.method == "random" else grid_points(space)
@@ -178,7 +178,7 @@ def _bayes(batch: _Batch, space: Space, records: Sequence[TrialRecord], goal: Go
 def _own_point(space: Space, base_values: Mapping[str, ParameterValue | None]) -> dict[str, ParameterValue] | None:
     """Return what an expert has written into the study itself; None where the space does not hold it.
 
-    As a rule it is the network off the shelf, whose figures are known, so that it costs nothing.
+    Unless a parameter is fixed to something else it is the network off the shelf: then nothing is trained.
     """
     values = {p.name: value for p in space.parameters if (value := base_values[p.name]) is not None}
     return own if (own := space.with_fixed(values)) in space else None

@@ -53,7 +53,7 @@ class Moved:
     label: str
     """The trial's, or off_the_shelf."""
     fate: Fate
-    """known: an equal candidate has a result already. missing: it is not among the results."""
+    """known: an equal candidate has a result already, or is prepared. missing: it is not among the results."""
     note: str = ""
 
 
@@ -80,12 +80,15 @@ def bundle(files: StudyFiles, study: Study, out_dir: Path, num_trials: int | Non
         _make_unpruned(workshop, files)
         renew()
         records = _next_records(files, study, study.budget.parallel if num_trials is None else num_trials)
-        unpruned, images, moved = unpruned_checkpoint(files), None, []
+        unpruned, images, moved, prepared = unpruned_checkpoint(files), None, [], dict[str, str]()
         with progress.track("prepare candidates", total=len(records)) as bar, writing(out_dir):
             for record in records:
                 of_trial = workshop.for_trial(record.parameters, record.seed)
                 pruned = _pruned(of_trial, unpruned, record)
-                if isinstance(pruned, Pruned):
+                if isinstance(pruned, Pruned) and (same := prepared.get(pruned.identity)) is not None:
+                    moved.append(Moved(label=record.label, fate="known", note=f"the network of {same}"))
+                elif isinstance(pruned, Pruned):
+                    prepared[pruned.identity] = record.label
                     images = images or _keep_images(out_dir, workshop.splits)
                     write_job(out_dir, _job(of_trial, pruned, record, out_dir, images))
                     moved.append(Moved(label=record.label, fate="prepared"))

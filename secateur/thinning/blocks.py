@@ -5,7 +5,8 @@ A residual block can go if its shortcut is the identity: what is left is then wh
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (everybody's name for it)
@@ -71,7 +72,7 @@ def _zeros(module: nn.Module, prefix: str = "") -> dict[str, Tensor]:
     return {prefix + name: torch.zeros_like(parameter) for name, parameter in module.named_parameters()}
 
 
-def block_importance(block: nn.Module) -> float:
+def mean_abs_weight(block: nn.Module) -> float:
     """Return the mean absolute weight of a block's convolutions and linear layers, averaged over these layers.
 
     The magnitude criterion of one-shot layer pruning (Elkerdawy et al. 2020, "To filter prune, or to layer prune, that
@@ -86,7 +87,8 @@ def change_without(model: nn.Module, blocks: Sequence[str], images_NCHW: Sequenc
     """Return how much a network's predictions change when one of its residual blocks alone is left out.
 
     That is the mean Kullback-Leibler divergence of what is predicted without it from what is predicted with it, in
-    nats. Unlike the size of weights it does not depend on how a normalisation behind them scales what they compute.
+    nats; NaN where the network overflows without it. Unlike the size of weights it does not depend on how a
+    normalisation behind them scales what they compute.
 
     Args:
         model: Left as it is.
@@ -120,7 +122,7 @@ def choose_blocks(
     model: nn.Module,
     blocks: Sequence[str],
     keep: Mapping[str, int],
-    importance: Mapping[str, float] | None = None,
+    importance: Callable[[str], float] | None = None,
 ) -> tuple[str, ...]:
     """Return which blocks go, the least important of each stage first (equal ones in order).
 
@@ -128,12 +130,17 @@ def choose_blocks(
         model: The network.
         blocks: Its residual blocks; see `find_residual_blocks`.
         keep: Name of a stage (a module that directly holds blocks), or of one block -> how many of its blocks stay.
-        importance: Of each block, such as `change_without`; by default `block_importance`, for which no image is
-            needed.
+        importance: Tells it of a block, such as `change_without`; NaN for one that must stay. By default
+            `mean_abs_weight`, for which no image is needed. Not asked where a whole stage goes, or stays.
 
     Raises:
         ThinningError: There are no such blocks, or not so many.
     """
+
+    def worth(name: str) -> float:
+        value = mean_abs_weight(model.get_submodule(name)) if importance is None else importance(name)
+        return math.inf if math.isnan(value) else value
+
     going: set[str] = set()
     for stage, num_kept in keep.items():
         members = [name for name in blocks if stage in (name, name.rpartition(".")[0])]
@@ -147,7 +154,8 @@ def choose_blocks(
                 f"{stage!r} cannot keep {num_kept} residual blocks whose shortcut is the identity: it has "
                 f"{len(members)}."
             )
-        members.sort(key=lambda name: importance[name] if importance else block_importance(model.get_submodule(name)))
+        if 0 < num_kept < len(members):
+            members.sort(key=worth)
         going.update(members[: len(members) - num_kept])
     return tuple(name for name in blocks if name in going)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import sys
@@ -125,6 +126,30 @@ def test_bayes_begins_with_what_the_study_itself_says() -> None:
 def test_what_the_space_does_not_hold_is_no_point_of_it(own: dict[str, Any]) -> None:
     study = make_search_study(initial_trials=3)
     assert [point.method for point in propose(study, own, [], BASELINES, 2, by_value).points] == ["sobol"] * 2
+
+
+def test_what_is_fixed_is_fixed_at_the_own_point_too() -> None:
+    parameters = {"p.a": {"min": 0.0, "max": 1.0}, "p.b": {"value": 0.75}}
+    study, own = make_search_study(initial_trials=3, parameters=parameters), {"p.a": 0.25, "p.b": 0.5}
+    (point,) = propose(study, own, [], BASELINES, 1, by_value).points
+    assert (point.method, point.parameters) == ("own", {"p.a": 0.25, "p.b": 0.75})
+
+
+@pytest.mark.parametrize(("num_known", "methods"), [(2, ["own", "sobol"]), (5, ["sobol", "sobol"])])
+def test_an_older_study_takes_it_in_while_it_is_quasi_random(num_known: int, methods: list[str]) -> None:
+    study, own = make_search_study(initial_trials=5), {"p.a": 0.25, "p.b": 0.5}
+    records = [pending(point) for point in next_points(study, [], num_known).points]
+    assert [point.method for point in propose(study, own, records, BASELINES, 2, by_value).points] == methods
+    assert propose(study, own, [], BASELINES, 0, by_value).points == ()
+
+
+def test_the_model_learns_from_the_own_point() -> None:
+    study, own = make_search_study(initial_trials=2), {"p.a": 0.25, "p.b": 0.5}
+    records = [evaluate(point) for point in propose(study, own, [], BASELINES, 2, by_value).points]
+    proposal = propose(study, own, records, BASELINES, 1, by_value)
+    assert [point.method for point in proposal.points] == ["bayes"]
+    told = json.dumps(proposal.optimiser_state)
+    assert '"p.a": 0.25' in told
 
 
 def test_what_a_person_has_queued_is_not_proposed_again() -> None:

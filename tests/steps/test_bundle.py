@@ -79,6 +79,17 @@ def test_what_comes_back_is_what_would_have_been_made_here(study: Study, files: 
         assert without_times(record.compressed) == without_times(made)
 
 
+def test_the_studys_own_point_is_the_network_off_the_shelf(study: Study, files: StudyFiles, tmp_path: Path) -> None:
+    search = study.search.model_copy(update={"method": "bayes"})
+    jobs, study = tmp_path / "jobs_dir", study.model_copy(update={"search": search})
+    assert fates(bundle(files, study, jobs, 2)) == {OFF_THE_SHELF: "prepared", "0": "known", "1": "prepared"}
+    assert files.read_record("0").method == "own"
+    assert [job.trial for job in read_jobs(jobs)] == [OFF_THE_SHELF, "1"]
+    workshop = Workshop(study=study, store=files.store)
+    assert not compress(workshop, files, OFF_THE_SHELF, 1).is_reused
+    assert compress(workshop, files, "0", 1).is_reused
+
+
 @pytest.mark.slow
 def test_bundling_again_adds_what_is_new(study: Study, files: StudyFiles, tmp_path: Path) -> None:
     jobs = tmp_path / "jobs_dir"

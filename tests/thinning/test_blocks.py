@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from secateur.thinning import (
     spaces_without,
     trace_channel_spaces,
 )
-from secateur.thinning.blocks import block_importance
+from secateur.thinning.blocks import mean_abs_weight
 from tests.schedule.documents import THINNER, pruner, schedule_of
 
 IMAGES_NCHW = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -65,7 +66,7 @@ def test_the_weakest_blocks_of_a_stage_go(resnet20: nn.Module) -> None:
     for name, scale in (("layer1.0", 1.0), ("layer1.1", 0.1), ("layer1.2", 0.5), ("layer3.1", 2.0), ("layer3.2", 2.0)):
         for layer in ("conv1", "conv2"):
             nn.init.constant_(resnet20.get_submodule(f"{name}.{layer}").weight, -scale)
-    assert block_importance(resnet20.get_submodule("layer1.2")) == pytest.approx(0.5)
+    assert mean_abs_weight(resnet20.get_submodule("layer1.2")) == pytest.approx(0.5)
     chosen = choose_blocks(resnet20, RESNET20_BLOCKS, {"layer1": 1, "layer3": 1, "layer2.2": 0, "layer2.1": 1})
     assert chosen == ("layer1.1", "layer1.2", "layer2.2", "layer3.1")
 
@@ -93,7 +94,18 @@ def test_how_much_predictions_change_without_a_block(resnet20: nn.Module) -> Non
 
 def test_what_is_told_to_be_important_stays(resnet20: nn.Module) -> None:
     importance = {name: float(i) for i, name in enumerate(reversed(RESNET20_BLOCKS))}
-    assert choose_blocks(resnet20, RESNET20_BLOCKS, {"layer1": 1}, importance) == ("layer1.1", "layer1.2")
+    keep = {"layer1": 1, "layer2.1": 0, "layer3": 2}
+    chosen = choose_blocks(resnet20, RESNET20_BLOCKS, keep, importance.__getitem__)
+    assert chosen == ("layer1.1", "layer1.2", "layer2.1")
+    importance |= {"layer1.2": math.nan}
+    assert choose_blocks(resnet20, RESNET20_BLOCKS, {"layer1": 1}, importance.__getitem__) == ("layer1.0", "layer1.1")
+
+
+def test_nobody_is_asked_where_nothing_is_chosen(resnet20: nn.Module) -> None:
+    def fail(name: str) -> float:
+        raise AssertionError(name)
+
+    assert choose_blocks(resnet20, RESNET20_BLOCKS, {"layer1": 3, "layer2.1": 0}, fail) == ("layer2.1",)
 
 
 @pytest.mark.parametrize(
