@@ -162,10 +162,14 @@ def setting_of(results: StudyResults) -> dict[str, Any]:
 
 
 def entries_of(problem: Problem, results: StudyResults) -> list[Entry]:
-    """Return the networks of a study that were measured, each once; not the expert's, which nobody has drawn."""
+    """Return the networks of a study that were measured, each once.
+
+    Only those of quasi-random and random points: what a search had proposed would favour its like, and the expert's own
+    point nobody has drawn.
+    """
     entries: dict[tuple[int, ...], Entry] = {}
     for trial in results.trials:
-        if trial.method != "own" and trial.is_usable and trial.is_trained and trial.latency is not None:
+        if trial.method in {"sobol", "random"} and trial.is_usable and trial.is_trained and trial.latency is not None:
             entry = _entry(problem, trial, trial.latency)
             entries.setdefault(entry.kept, entry)
     return list(entries.values())

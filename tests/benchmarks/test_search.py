@@ -129,6 +129,7 @@ def test_a_table_has_what_a_study_measured(
         _record(problem, 1, points[0], top1=71.5, ratio=0.64),  # the same network
         _record(problem, 2, points[1], top1=50.0, ratio=0.5),
         make_record(3, state="failed"),
+        _record(problem, 4, points[2], top1=60.0, ratio=0.55, method="bayes"),
     ):
         files.write_record(record)
     table = tmp_path / "table.csv"
@@ -146,8 +147,10 @@ def test_a_table_has_what_a_study_measured(
     assert setting["unpruned_top1"] == 90.0
 
 
-def _record(problem: Problem, index: int, point: dict[str, Any], top1: float, ratio: float) -> TrialRecord:
+def _record(
+    problem: Problem, index: int, point: dict[str, Any], top1: float, ratio: float, method: str = "sobol"
+) -> TrialRecord:
     counts = zip(problem.first_layers, problem.num_filters, problem.kept(point), strict=True)
     layers = {layer: KeptFilters(num_filters=n, kept=tuple(range(kept))) for layer, n, kept in counts}
     compressed = make_compressed(top1, layers=layers)
-    return make_record(index, top1=top1, latency_ratio=ratio, parameters=point, compressed=compressed)
+    return make_record(index, top1=top1, latency_ratio=ratio, parameters=point, compressed=compressed, method=method)
