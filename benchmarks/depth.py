@@ -1,7 +1,7 @@
 """Which residual blocks may go? Two orders of importance, by what is left after removal and after retraining.
 
 ResNet56 loses the least important blocks of each stage, so many as `REMOVED` says: by the mean absolute weight of their
-layers, or by how much the predictions change without each (`secateur.thinning.change_without`). Each network is
+layers, or by how much the predictions change without each (`secateur.thinning.measure_change_without`). Each network is
 recalibrated, then retrained with distillation, from the same seeds. The same command goes on where it was interrupted.
 
     python benchmarks/depth.py IMAGES WEIGHTS RESULTS.json [--seeds 0 1 2] [--epochs 2]
@@ -24,7 +24,7 @@ from recovery import Bench, Results, cpu_name, every
 from scipy.stats import ttest_rel
 from torch import nn
 
-from secateur.thinning import change_without, choose_blocks, find_residual_blocks, remove_blocks
+from secateur.thinning import choose_blocks, find_residual_blocks, measure_change_without, remove_blocks
 from secateur.training.batches import normalized
 
 REMOVED: Mapping[str, Mapping[str, int]] = {
@@ -44,7 +44,7 @@ def importance(bench: Bench) -> dict[str, float]:
     images = every(bench.splits.train, NUM_IMAGES)
     batches = [normalized(batch, bench.splits.normalize) for batch in images.images_NHWC.split(BATCH_SIZE)]
     blocks = find_residual_blocks(bench.dense, bench.example_NCHW)
-    return change_without(bench.dense, blocks, batches)
+    return measure_change_without(bench.dense, blocks, batches)
 
 
 def without(bench: Bench, removed: Mapping[str, int], important: Mapping[str, float] | None) -> nn.Module:

@@ -96,16 +96,18 @@ def replay(
 ) -> Outcome:
     """Judge the trials one after the other, by those before them."""
     complete: list[Trial] = []
+    front: list[Trial] = []
     num_trained, num_gated, num_stopped = 0, 0, 0
     for trial in (study.trials[i] for i in order):
         num_epochs = study.num_epochs
         for epoch in range(0 if is_gated else 1, study.num_epochs):
-            if not may_win(study, complete, trial, epoch, min_courses, level, shift):
+            if not may_win(study, complete, front, trial, epoch, min_courses, level, shift):
                 num_epochs = epoch
                 break
         num_trained += num_epochs
         if num_epochs == study.num_epochs:
             complete.append(trial)
+            front = front_of(study, [*front, trial])
         elif num_epochs == 0:
             num_gated += 1
         else:
@@ -117,10 +119,16 @@ def replay(
 
 
 def may_win(
-    study: Recorded, complete: Sequence[Trial], trial: Trial, epoch: int, min_courses: int, level: float, shift: float
+    study: Recorded,
+    complete: Sequence[Trial],
+    front: Sequence[Trial],
+    trial: Trial,
+    epoch: int,
+    min_courses: int,
+    level: float,
+    shift: float,
 ) -> bool:
-    """Tell whether a trial, after so many epochs, may still enter the front."""
-    front = front_of(study, complete)
+    """Tell whether a trial, after so many epochs, may still enter the front of those that are complete."""
     if (epoch == 0 and not front) or (epoch > 0 and len(complete) < min_courses):
         return True
     highest = max([study.unpruned_top1, *(other.course.top1[-1] for other in complete)])

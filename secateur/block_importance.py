@@ -13,7 +13,7 @@ from secateur.datasets import Splits, data_identity
 from secateur.errors import NotFoundError, ThinningError
 from secateur.identity import digest_of
 from secateur.store import Store, get_json, get_object, put_json
-from secateur.thinning import change_without, find_residual_blocks, rebuild
+from secateur.thinning import find_residual_blocks, measure_change_without, rebuild
 from secateur.training import Device
 from secateur.training.batches import fastest_memory_format, normalized
 
@@ -26,7 +26,7 @@ _VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class BlockImportance:
-    """Tells how much predictions change without a residual block; see `secateur.thinning.change_without`.
+    """Tells how much predictions change without a residual block; see `secateur.thinning.measure_change_without`.
 
     Nothing is computed before it is asked for the first time.
     """
@@ -70,7 +70,7 @@ class BlockImportance:
         images_NCHW = self._draw_images(module)
         blocks = find_residual_blocks(module, images_NCHW[0][:1])
         progress.message(f"How much each of {len(blocks)} residual blocks matters is computed, once.")
-        changes = change_without(module, blocks, images_NCHW)
+        changes = measure_change_without(module, blocks, images_NCHW)
         put_json(self.store, key, changes)
         return changes
 

@@ -145,7 +145,7 @@ def _residual_blocks(model: str, input_size: int) -> tuple[str, ...]:
         return find_residual_blocks(create_model(model, _NUM_CLASSES), torch.zeros(1, 3, input_size, input_size))
 
 
-def own_point(study: Study, schedule: Schedule, values: Mapping[str, ParameterValue]) -> dict[str, ParameterValue]:
+def complete_point(study: Study, schedule: Schedule, values: Mapping[str, ParameterValue]) -> dict[str, ParameterValue]:
     """Complete some values to a point, with what is fixed and with what the study itself says.
 
     The values need not lie in the space that is searched; the schedule, or training, must take them.

@@ -22,7 +22,7 @@ from secateur.datasets import ImageSet, Splits
 from secateur.errors import ModelError, ScheduleError, StudyError, ThinningError, TrainingError
 from secateur.results import Compressed
 from secateur.store import get_json, get_object, put_object
-from secateur.thinning import change_without, rebuild, save_network, unpruned
+from secateur.thinning import measure_change_without, rebuild, save_network, unpruned
 from tests.fakes import MemoryStore
 from tests.flows.tiny import SCHEDULE, STUDY, TinyNetwork, images
 
@@ -81,7 +81,7 @@ def test_the_residual_block_goes_that_predictions_miss_least(
     workshop = Workshop(study=study, store=store)
     dense, _ = workshop.make_unpruned()
     assert workshop.prune(dense.checkpoint, {}).network.removed_blocks == ("blocks.0",)
-    monkeypatch.setattr(block_importance, "change_without", None)  # not called again, by whomever
+    monkeypatch.setattr(block_importance, "measure_change_without", None)  # not called again, by whomever
     again = Workshop(study=study, store=store).prune(dense.checkpoint, {"pruner_1.desired_sparsity": 0.2})
     assert again.network.removed_blocks == ("blocks.0",)
 
@@ -96,7 +96,7 @@ def test_blocks_are_weighed_with_training_images_of_any_network(store: MemorySto
     assert len(workshop.prune(dense.checkpoint, {}).network.removed_blocks) == 1
     splits, module = images(), rebuild(get_object(store, dense.checkpoint)).module
     images_NCHW = splits.train.images_NHWC.permute(0, 3, 1, 2) / 127.5 - 1
-    expected = change_without(module, ("blocks.0", "blocks.1"), [images_NCHW.contiguous()])
+    expected = measure_change_without(module, ("blocks.0", "blocks.1"), [images_NCHW.contiguous()])
     (key,) = store.list("cache/blocks/")
     assert get_json(store, key) == pytest.approx(expected, rel=1e-3)
 

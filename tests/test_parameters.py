@@ -15,7 +15,7 @@ from secateur.admissibility import check_against_model, check_study, schedule_of
 from secateur.config import Choice, Study, Training
 from secateur.errors import ScheduleError, StudyError
 from secateur.findings import Staircase, StaircasePoint, Step
-from secateur.parameters import base_values, footprints_of, most_epochs, own_point, training_with
+from secateur.parameters import base_values, complete_point, footprints_of, most_epochs, training_with
 from secateur.pruning import ScheduleEngine
 from tests.factories import make_device, make_latency
 from tests.flows.tiny import NUM_CLASSES, SCHEDULE, SIZE, STUDY, TinyNetwork
@@ -193,9 +193,9 @@ def test_a_staircase_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 # --- a person's own point
 
 
-def test_own_points_are_completed() -> None:
+def test_points_are_completed() -> None:
     study = make_study({P0: RANGE, P1: {"value": 0.25}, "training.lr": {"min": 0.01, "max": 1.0}})
-    point = own_point(study, schedule_of(study), {P0: 0.95})
+    point = complete_point(study, schedule_of(study), {P0: 0.95})
     assert point == {P0: 0.95, P1: 0.25, "training.lr": 0.05}
 
 
@@ -210,16 +210,16 @@ def test_own_points_are_completed() -> None:
         ({P0: "half"}, r"desired_sparsity .* got 'half'"),
     ],
 )
-def test_wrong_own_points_are_refused(values: dict[str, Any], problem: str) -> None:
+def test_wrong_points_are_refused(values: dict[str, Any], problem: str) -> None:
     study = make_study(BOTH)
     with pytest.raises(StudyError, match=problem):
-        own_point(study, schedule_of(study), values)
+        complete_point(study, schedule_of(study), values)
 
 
-def test_own_points_need_every_value() -> None:
+def test_points_need_every_value() -> None:
     study = make_study({P0: RANGE, "training.precision": {"values": ["f32", "bf16"]}})
     with pytest.raises(StudyError, match=r"the study itself has no value of 'training.precision': give one"):
-        own_point(study, schedule_of(study), {P0: 0.5})
+        complete_point(study, schedule_of(study), {P0: 0.5})
 
 
 # --- one network

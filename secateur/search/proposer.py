@@ -90,7 +90,7 @@ def propose(
     search, space = study.search, Space.from_search(study.search, base_values)
     batch = _Batch(study, KnownNetworks(identify, records), _first_index(records), n)
     if search.method == "bayes":
-        own, is_early = _own_point(space, base_values), batch.next_index < _num_initial(search, space)
+        own, is_early = _expert_point(space, base_values), batch.next_index < _num_initial(search, space)
         if own is not None and is_early and batch.num_missing and batch.known.label_of(own) is None:
             batch.add("own", own)
         return _bayes(batch, space, records, _goal(search, baselines, records))
@@ -175,7 +175,7 @@ def _bayes(batch: _Batch, space: Space, records: Sequence[TrialRecord], goal: Go
     return Proposal(points=tuple(batch.points), optimiser_state=optimiser.to_json())
 
 
-def _own_point(space: Space, base_values: Mapping[str, ParameterValue | None]) -> dict[str, ParameterValue] | None:
+def _expert_point(space: Space, base_values: Mapping[str, ParameterValue | None]) -> dict[str, ParameterValue] | None:
     """Return what an expert has written into the study itself; None where the space does not hold it.
 
     Unless a parameter is fixed to something else it is the network off the shelf: then nothing is trained.

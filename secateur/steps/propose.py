@@ -9,7 +9,7 @@ from secateur import progress
 from secateur.admissibility import schedule_of
 from secateur.config import ParameterValue, Study
 from secateur.errors import StudyError
-from secateur.parameters import base_values, footprints_of, own_point
+from secateur.parameters import base_values, complete_point, footprints_of
 from secateur.results import StudyResults, TrialRecord
 from secateur.search.proposer import propose as choose
 from secateur.search.proposer import snapshot
@@ -82,7 +82,7 @@ def queue(files: StudyFiles, study: Study, values: Mapping[str, ParameterValue])
         StudyError: A name or a value is wrong, or the network is that of an earlier trial.
     """
     schedule = schedule_of(study)
-    parameters = own_point(study, schedule, values)
+    parameters = complete_point(study, schedule, values)
     known = KnownNetworks(footprints_of(study, schedule), trials := files.trials())
     if (label := known.label_of(parameters)) is not None:
         raise StudyError(f"trial {label} of {study.name!r} has this network already: 'secateur status {study.name}'.")

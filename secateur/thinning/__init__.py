@@ -11,9 +11,9 @@ from secateur.models.network_file import (
 )
 from secateur.thinning.architectures import channel_spaces, num_filters
 from secateur.thinning.blocks import (
-    change_without,
     choose_blocks,
     find_residual_blocks,
+    measure_change_without,
     remove_blocks,
     spaces_without,
 )
@@ -27,12 +27,12 @@ __all__ = [
     "Network",
     "Thinned",
     "all_filters",
-    "change_without",
     "channel_spaces",
     "choose_blocks",
     "count_macs",
     "count_params",
     "find_residual_blocks",
+    "measure_change_without",
     "num_filters",
     "rebuild",
     "remove_blocks",

@@ -83,7 +83,7 @@ def mean_abs_weight(block: nn.Module) -> float:
     return sum(float(layer.weight.detach().abs().mean()) for layer in layers) / max(len(layers), 1)
 
 
-def change_without(model: nn.Module, blocks: Sequence[str], images_NCHW: Sequence[Tensor]) -> dict[str, float]:
+def measure_change_without(model: nn.Module, blocks: Sequence[str], images_NCHW: Sequence[Tensor]) -> dict[str, float]:
     """Return how much a network's predictions change when one of its residual blocks alone is left out.
 
     That is the mean Kullback-Leibler divergence of what is predicted without it from what is predicted with it, in
@@ -100,13 +100,15 @@ def change_without(model: nn.Module, blocks: Sequence[str], images_NCHW: Sequenc
     try:
         with torch.no_grad():
             predicted = [F.log_softmax(model(images), 1) for images in images_NCHW]
-            return {name: _change_without(model, name, images_NCHW, predicted) for name in blocks}
+            return {name: _measure_change_without(model, name, images_NCHW, predicted) for name in blocks}
     finally:
         for module, is_training in modes.items():
             module.training = is_training
 
 
-def _change_without(model: nn.Module, name: str, images_NCHW: Sequence[Tensor], predicted: Sequence[Tensor]) -> float:
+def _measure_change_without(
+    model: nn.Module, name: str, images_NCHW: Sequence[Tensor], predicted: Sequence[Tensor]
+) -> float:
     handle = model.get_submodule(name).register_forward_hook(lambda _, inputs, __: inputs[0])
     try:
         changes = [
@@ -130,7 +132,7 @@ def choose_blocks(
         model: The network.
         blocks: Its residual blocks; see `find_residual_blocks`.
         keep: Name of a stage (a module that directly holds blocks), or of one block -> how many of its blocks stay.
-        importance: Tells it of a block, such as `change_without`; NaN for one that must stay. By default
+        importance: Tells it of a block, such as `measure_change_without`; NaN for one that must stay. By default
             `mean_abs_weight`, for which no image is needed. Not asked where a whole stage goes, or stays.
 
     Raises:

@@ -14,11 +14,11 @@ from secateur.pruning import ScheduleEngine
 from secateur.schedule import Schedule, check_fit
 from secateur.thinning import (
     Network,
-    change_without,
     choose_blocks,
     count_macs,
     count_params,
     find_residual_blocks,
+    measure_change_without,
     rebuild,
     remove_blocks,
     save_network,
@@ -79,7 +79,7 @@ def test_how_much_predictions_change_without_a_block(resnet20: nn.Module) -> Non
     before = copy.deepcopy(resnet20.state_dict())
     resnet20.get_submodule("layer1").train()
     batches = IMAGES_NCHW.split(1)
-    change = change_without(resnet20, RESNET20_BLOCKS, batches)
+    change = measure_change_without(resnet20, RESNET20_BLOCKS, batches)
     assert resnet20.get_submodule("layer1").training and not resnet20.training
     assert all(torch.equal(value, before[name]) for name, value in resnet20.state_dict().items())
     assert change["layer2.1"] == 0
